@@ -1,0 +1,119 @@
+"""Checks of what a caller hands in: every error names the argument, the value and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def check_tensor(
+    name: str,
+    value: Any,
+    *,
+    min_dims: int = 1,
+    last: int | None = None,
+    like: Tensor | None = None,
+    finite: bool = True,
+) -> Tensor:
+    """Return `value` if it is a floating tensor of the wanted form, else raise.
+
+    Args:
+        name: the argument's name, quoted in the message.
+        value: what the caller handed in.
+        min_dims: least number of dimensions.
+        last: size wanted of the last dimension, if any.
+        like: a tensor whose dtype and device must be shared, if any.
+        finite: refuse NaN and infinity.
+
+    Raises:
+        TypeError: not a tensor, or not floating.
+        ValueError: wrong number of dimensions, size, dtype, device, or a value that is not finite.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    if not value.is_floating_point():
+        raise TypeError(f"{name} has dtype {value.dtype}; allowed: a floating dtype such as torch.float32")
+    if value.ndim < min_dims:
+        raise ValueError(
+            f"{name} has shape {list(value.shape)}; allowed: at least {min_dims} dimensions ([*tasks, ...])"
+        )
+    if last is not None and value.shape[-1] != last:
+        raise ValueError(f"{name} has shape {list(value.shape)}; allowed: a last dimension of {last}")
+    if like is not None:
+        if value.dtype != like.dtype:
+            raise ValueError(f"{name} has dtype {value.dtype}; allowed: {like.dtype}, the dtype of the model")
+        if value.device != like.device:
+            raise ValueError(f"{name} is on device {value.device}; allowed: {like.device}, where the model is")
+    if value.numel() == 0:
+        raise ValueError(f"{name} has shape {list(value.shape)} and holds no numbers; allowed: at least one")
+    if finite and not torch.isfinite(value).all():
+        bad = int((~torch.isfinite(value)).sum())
+        raise ValueError(f"{name} holds {bad} NaN or infinite values; allowed: finite numbers only")
+    return value
+
+
+def check_examples(name: str, value: Tensor, least: int = 2) -> Tensor:
+    """Refuse a batch [*tasks, batch, units] with fewer than `least` examples.
+
+    Raises:
+        ValueError: too few examples for batch statistics to mean anything.
+    """
+    if value.shape[-2] < least:
+        raise ValueError(
+            f"{name} holds {value.shape[-2]} example(s); allowed: at least {least}, since batch statistics of fewer "
+            "say nothing (freeze the model to evaluate single rows)"
+        )
+    return value
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    low: float | int = -float("inf"),
+    high: float | int = float("inf"),
+    low_open: bool = False,
+    integer: bool = False,
+) -> Any:
+    """Return `value` if it is a number (not a bool, not NaN) in [low, high], or (low, high] with `low_open`.
+
+    Raises:
+        TypeError: not a number, or not a whole one where `integer`.
+        ValueError: outside the range, or NaN.
+    """
+    kind = Integral if integer else Real
+    allowed = f"{'a whole number' if integer else 'a number'} in {'(' if low_open else '['}{low}, {high}]"
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise TypeError(f"{name} is {value!r}; allowed: {allowed}")
+    number = float(value)
+    if not (low < number if low_open else low <= number) or not number <= high:
+        raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
+    return value
+
+
+def check_choice(name: str, value: Any, allowed: Collection[str]) -> str:
+    """Return `value` if it is one of the names in `allowed`.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; allowed: {', '.join(sorted(allowed))}")
+    return value
+
+
+def check_names(name: str, given: Iterable[str] | Mapping[str, Any], allowed: Collection[str]) -> None:
+    """Refuse any name in `given` that `allowed` does not hold.
+
+    Raises:
+        ValueError: naming the unknown ones.
+    """
+    unknown = sorted(set(given) - set(allowed))
+    if unknown:
+        raise ValueError(f"{name} names {', '.join(map(repr, unknown))}; allowed: {', '.join(sorted(allowed))}")

@@ -1,0 +1,68 @@
+"""The nonlinearities a base model may use, each with its derivative.
+
+The derivative is there for the hand-written rules, which pass errors down layer by layer without autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metarules._checks import check_choice
+
+LEAK = 0.01  # slope below zero of the leaky ReLU: PyTorch's default; the paper gives no value
+
+
+class Nonlinearity(NamedTuple):
+    """A function of the pre-activation z and its derivative, both elementwise."""
+
+    value: Callable[[Tensor], Tensor]
+    derivative: Callable[[Tensor], Tensor]
+
+
+def _step(z: Tensor) -> Tensor:
+    return (z > 0).to(z.dtype)
+
+
+def _leaky_derivative(z: Tensor) -> Tensor:
+    return torch.where(z > 0, torch.ones_like(z), torch.full_like(z, LEAK))
+
+
+def _silu_derivative(z: Tensor) -> Tensor:
+    s = torch.sigmoid(z)
+    return s * (1 + z * (1 - s))
+
+
+def _sigmoid_derivative(z: Tensor) -> Tensor:
+    s = torch.sigmoid(z)
+    return s * (1 - s)
+
+
+_SILU = Nonlinearity(F.silu, _silu_derivative)
+
+NONLINEARITIES: dict[str, Nonlinearity] = {
+    "relu": Nonlinearity(torch.relu, _step),
+    "leaky_relu": Nonlinearity(lambda z: F.leaky_relu(z, LEAK), _leaky_derivative),
+    "silu": _SILU,
+    "swish": _SILU,  # the paper's name for SiLU
+    "tanh": Nonlinearity(torch.tanh, lambda z: 1 - torch.tanh(z) ** 2),
+    "sigmoid": Nonlinearity(torch.sigmoid, _sigmoid_derivative),
+    "step": Nonlinearity(_step, torch.zeros_like),  # paper, section 5.4: no useful gradient, the rule needs none
+    "identity": Nonlinearity(lambda z: z, torch.ones_like),
+}
+
+
+def get_nonlinearity(name: str) -> Nonlinearity:
+    """Look a nonlinearity up by name.
+
+    Args:
+        name: one of `NONLINEARITIES`.
+
+    Raises:
+        ValueError: an unknown name, with the known ones listed.
+    """
+    return NONLINEARITIES[check_choice("nonlinearity", name, NONLINEARITIES)]

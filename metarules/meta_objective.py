@@ -1,0 +1,232 @@
+"""The meta-objective: how good is a representation for few-shot linear classification? Closed form, differentiable.
+
+Ridge regression with an unpenalised bias is fitted on one labelled batch (a) and scored by cosine distance on another
+(b). Labels are used here alone, and only while a rule is being meta-trained.
+
+Source: Metz et al., ICLR 2019, section 3.3 ("MetaObjective"); details and variants from the authors' code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metarules._checks import check_number, check_tensor
+
+NORM_EPS = 1e-12  # least squared norm a row or feature is divided by; what TensorFlow's l2_normalize uses
+
+
+@dataclass(frozen=True)
+class MetaObjectiveSettings:
+    """Settings of the meta-objective; the defaults are the paper's.
+
+    Attributes:
+        ridge: lambda, the penalty on squared weights, > 0. Authors' code: 0.1.
+        centre_targets: subtract the targets' overall mean and scale their mean squared row norm to 1. Authors: yes.
+        normalise_predictions: divide predictions by their row norm: the score is then a cosine distance. Authors: yes.
+        normalise_features: divide every feature by its L2 norm over both batches. Authors' option, off.
+        standardise_features: centre every feature over both batches and scale it to unit variance. Ours, off:
+            it makes lambda mean the same for every representation.
+        hinge: count squared distances above 1 alone. Authors' option, off.
+        train_share: share of the error on batch a itself, with un-normalised predictions, in [0, 1]. Authors' option
+            "test_train_half" is 0.5; default 0.
+    """
+
+    ridge: float = 0.1
+    centre_targets: bool = True
+    normalise_predictions: bool = True
+    normalise_features: bool = False
+    standardise_features: bool = False
+    hinge: bool = False
+    train_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("ridge", self.ridge, low=0, low_open=True)
+        check_number("train_share", self.train_share, low=0, high=1)
+
+
+class RidgeScore(NamedTuple):
+    """What the meta-objective computed, for lessons and widgets.
+
+    Attributes:
+        loss: the meta-objective [*tasks].
+        weights: ridge weights [*tasks, features + 1, k], the bias in the last row.
+        targets_a, targets_b: targets as fitted and scored [*tasks, n, k].
+        predictions_b: predictions for batch b, before any normalisation [*tasks, n_b, k].
+        error_b: mean distance on batch b [*tasks].
+        error_a: mean squared error on batch a, un-normalised predictions [*tasks].
+        penalty: lambda |w|^2 / n without the bias row [*tasks].
+        accuracy_b: share of rows of b whose largest prediction is at their largest target [*tasks].
+    """
+
+    loss: Tensor
+    weights: Tensor
+    targets_a: Tensor
+    targets_b: Tensor
+    predictions_b: Tensor
+    error_b: Tensor
+    error_a: Tensor
+    penalty: Tensor
+    accuracy_b: Tensor
+
+
+def one_hot(labels: Tensor, n_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Class numbers [*tasks, n] as targets [*tasks, n, n_classes].
+
+    Raises:
+        ValueError: n_classes below 1, or a label outside 0 .. n_classes - 1.
+        TypeError: labels that are not whole numbers.
+    """
+    check_number("n_classes", n_classes, low=1, integer=True)
+    if labels.is_floating_point():
+        raise TypeError(f"labels have dtype {labels.dtype}; allowed: whole numbers")
+    if labels.numel() and not (0 <= int(labels.min()) and int(labels.max()) < n_classes):
+        raise ValueError(f"labels reach from {int(labels.min())} to {int(labels.max())}; allowed: 0 .. {n_classes - 1}")
+    return torch.nn.functional.one_hot(labels.long(), n_classes).to(dtype)
+
+
+def ridge_fit(features: Tensor, targets: Tensor, ridge: float = 0.1) -> Tensor:
+    """Ridge regression in closed form, w = (A^T A + lambda I')^-1 A^T y, A the features and a column of ones.
+
+    Solved by Cholesky: with lambda > 0 on the features and n on the bias the matrix is positive definite.
+
+    Args:
+        features: [*tasks, n, f].
+        targets: [*tasks, n, k].
+        ridge: lambda > 0; the bias is not penalised.
+
+    Returns:
+        weights [*tasks, f + 1, k], the bias in the last row.
+
+    Raises:
+        TypeError, ValueError: see `ridge_cosine_loss`.
+    """
+    _check_pair("features", "targets", features, targets)
+    check_number("ridge", ridge, low=0, low_open=True)
+    return _solve(features, targets, ridge)
+
+
+def ridge_cosine_score(
+    features_a: Tensor,
+    targets_a: Tensor,
+    features_b: Tensor,
+    targets_b: Tensor,
+    settings: MetaObjectiveSettings | None = None,
+) -> RidgeScore:
+    """Fit on batch a, score on batch b, and keep every intermediate. Arguments and errors as `ridge_cosine_loss`."""
+    s = settings or MetaObjectiveSettings()
+    _check_pair("features_a", "targets_a", features_a, targets_a)
+    _check_pair("features_b", "targets_b", features_b, targets_b, like=features_a)
+    if features_a.shape[-1] != features_b.shape[-1] or targets_a.shape[-1] != targets_b.shape[-1]:
+        raise ValueError(
+            f"features_b and targets_b have widths {features_b.shape[-1]} and {targets_b.shape[-1]}; "
+            f"allowed: those of batch a, {features_a.shape[-1]} and {targets_a.shape[-1]}"
+        )
+    if s.normalise_features or s.standardise_features:
+        n_a = features_a.shape[-2]
+        joint = torch.cat([features_a, features_b], -2)
+        if s.standardise_features:
+            joint = joint - joint.mean(-2, keepdim=True)
+            joint = joint / torch.sqrt(joint.square().mean(-2, keepdim=True) + 1e-6)
+        if s.normalise_features:
+            joint = _normalised(joint, -2)
+        features_a, features_b = joint[..., :n_a, :], joint[..., n_a:, :]
+    y_a, y_b = (_centred(y) if s.centre_targets else y for y in (targets_a, targets_b))
+    w = _solve(features_a, y_a, s.ridge)
+    n = features_a.shape[-2]
+    penalty = s.ridge * w[..., :-1, :].square().sum((-2, -1)) / n
+    raw_b = _predict(features_b, w)
+    p_b = _normalised(raw_b, -1) if s.normalise_predictions else raw_b
+    distance = (p_b - y_b).square().sum(-1)
+    if s.hinge:
+        distance = torch.relu(distance - 1)
+    error_b = distance.mean(-1)
+    error_a = (_predict(features_a, w) - y_a).square().sum(-1).mean(-1)
+    loss = (1 - s.train_share) * error_b + s.train_share * error_a + penalty
+    hits = raw_b.argmax(-1) == targets_b.argmax(-1)
+    accuracy = hits.to(loss.dtype).mean(-1)
+    return RidgeScore(loss, w, y_a, y_b, raw_b, error_b, error_a, penalty, accuracy)
+
+
+def ridge_cosine_loss(
+    features_a: Tensor,
+    targets_a: Tensor,
+    features_b: Tensor,
+    targets_b: Tensor,
+    ridge: float = 0.1,
+    *,
+    centre_targets: bool = True,
+    normalise_predictions: bool = True,
+    normalise_features: bool = False,
+    standardise_features: bool = False,
+    hinge: bool = False,
+    train_share: float = 0.0,
+) -> Tensor:
+    """The meta-objective: ridge regression on batch a, cosine distance on batch b, plus lambda |w|^2 / n.
+
+    Both batches should have passed through the base model together (shared batch statistics).
+
+    Args:
+        features_a: representation of the batch to fit [*tasks, n_a, f].
+        targets_a: its targets [*tasks, n_a, k], one-hot or real-valued, of the features' dtype.
+        features_b: representation of the batch to score [*tasks, n_b, f].
+        targets_b: its targets [*tasks, n_b, k].
+        ridge: lambda > 0.
+        centre_targets, normalise_predictions, normalise_features, standardise_features, hinge, train_share:
+            see `MetaObjectiveSettings`.
+
+    Returns:
+        The loss [*tasks], lower is better: about 0 for perfect features, near 1.5 to 2 for useless ones.
+
+    Raises:
+        TypeError: not floating tensors.
+        ValueError: shapes, dtype or device that do not fit, empty batches, NaN or infinity, settings out of range.
+    """
+    settings = MetaObjectiveSettings(
+        ridge,
+        centre_targets,
+        normalise_predictions,
+        normalise_features,
+        standardise_features,
+        hinge,
+        train_share,
+    )
+    return ridge_cosine_score(features_a, targets_a, features_b, targets_b, settings).loss
+
+
+def _check_pair(f_name: str, t_name: str, features: Tensor, targets: Tensor, like: Tensor | None = None) -> None:
+    check_tensor(f_name, features, min_dims=2, like=like)
+    check_tensor(t_name, targets, min_dims=2, like=features)
+    if features.shape[:-1] != targets.shape[:-1]:
+        raise ValueError(
+            f"{t_name} has shape {list(targets.shape)}; allowed: {[*features.shape[:-1], 'k']}, a row for each of "
+            f"{f_name}'s"
+        )
+
+
+def _with_ones(features: Tensor) -> Tensor:
+    return torch.cat([features, torch.ones_like(features[..., :1])], -1)
+
+
+def _solve(features: Tensor, targets: Tensor, ridge: float) -> Tensor:
+    A = _with_ones(features)
+    penalty = torch.full((A.shape[-1],), ridge, dtype=A.dtype, device=A.device)
+    penalty[-1] = 0  # the bias goes free
+    gram = A.transpose(-2, -1) @ A + torch.diag(penalty)
+    return torch.cholesky_solve(A.transpose(-2, -1) @ targets, torch.linalg.cholesky(gram))
+
+
+def _predict(features: Tensor, w: Tensor) -> Tensor:
+    return features @ w[..., :-1, :] + w[..., -1:, :]
+
+
+def _normalised(values: Tensor, dim: int) -> Tensor:
+    return values * torch.rsqrt(values.square().sum(dim, keepdim=True).clamp_min(NORM_EPS))
+
+
+def _centred(y: Tensor) -> Tensor:
+    y = y - y.mean((-2, -1), keepdim=True)
+    return y * torch.rsqrt(y.square().sum(-1).mean(-1).clamp_min(NORM_EPS))[..., None, None]

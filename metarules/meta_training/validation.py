@@ -1,0 +1,67 @@
+"""How good a rule is on data held out from meta-training: the numbers runs and settings are chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from metarules.base_model import InitSettings, forward_unchecked, init_state
+from metarules.inner_loop import DivergenceError, unroll
+from metarules.meta_objective import MetaObjectiveSettings, one_hot, ridge_cosine_score
+from metarules.tasks import Task
+from metarules.update_rule import Batch, UpdateRule
+
+_OBJECTIVE = MetaObjectiveSettings(ridge=3.0, standardise_features=True)
+_SETS = 6  # labelled batches drawn; one is fitted, the others are scored
+
+
+@torch.no_grad()
+def validate(
+    rule: UpdateRule,
+    task: Task,
+    *,
+    widths: Sequence[int] = (32, 32, 32),
+    steps: int = 100,
+    batch_size: int = 200,
+    labels_per_class: int = 10,
+    seed: int = 0,
+) -> Tensor:
+    """Few-shot accuracy of a rule on held-out tasks, each with a base model of its own.
+
+    Features are standardised over all labelled examples and classified by ridge regression (lambda 3). The same seed
+    gives the same base models, batches and labels, so that two rules can be compared task by task.
+
+    Args:
+        rule: the rule.
+        task: [tasks, N, n_0].
+        widths: of the base models' layers above the input.
+        steps, batch_size: of the inner loop.
+        labels_per_class: labelled examples of each class; five times as many others are scored.
+        seed: of everything random.
+
+    Returns:
+        Accuracy of each task [tasks]; chance for all where a base model diverged.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    phi = init_state(
+        (task.n_inputs, *widths),
+        tasks=task.tasks,
+        settings=InitSettings(bias_std=0.0),
+        generator=generator,
+        dtype=task.x.dtype,
+    )
+    labelled = task.sample_labelled(labels_per_class, generator, _SETS)
+    batches = [Batch(task.sample(batch_size, generator).x) for _ in range(steps)]
+    try:
+        phi = unroll(rule, phi, batches)
+    except DivergenceError:
+        return torch.full(task.tasks, 1 / task.n_classes)
+    features = forward_unchecked(phi, torch.cat([batch.x for batch in labelled], -2)).features
+    targets = [one_hot(batch.y, task.n_classes, features.dtype) for batch in labelled if batch.y is not None]
+    n = labels_per_class * task.n_classes
+    score = ridge_cosine_score(
+        features[..., :n, :], targets[0], features[..., n:, :], torch.cat(targets[1:], -2), _OBJECTIVE
+    )
+    return score.accuracy_b

@@ -1,0 +1,29 @@
+"""Data sets that need no download, and tasks made of them: data x permutation x split, sampled as tensors."""
+
+from metarules.tasks.dataset import DATASETS as DATASETS
+from metarules.tasks.dataset import Dataset as Dataset
+from metarules.tasks.dataset import load_dataset as load_dataset
+from metarules.tasks.decoders import TRAIN_FAMILIES as TRAIN_FAMILIES
+from metarules.tasks.decoders import VALIDATION_FAMILIES as VALIDATION_FAMILIES
+from metarules.tasks.decoders import random_decoder as random_decoder
+from metarules.tasks.digits import digits as digits
+from metarules.tasks.glyph_atlas import TRAIN_FONTS as TRAIN_FONTS
+from metarules.tasks.glyph_atlas import VALIDATION_FONTS as VALIDATION_FONTS
+from metarules.tasks.glyph_rendering import BROAD_GLYPHS as BROAD_GLYPHS
+from metarules.tasks.glyph_rendering import NEAT_GLYPHS as NEAT_GLYPHS
+from metarules.tasks.glyph_rendering import PARAMETER_NAMES as PARAMETER_NAMES
+from metarules.tasks.glyph_rendering import GlyphSettings as GlyphSettings
+from metarules.tasks.glyph_rendering import render_glyphs as render_glyphs
+from metarules.tasks.glyphs import TRAIN_CHARACTERS as TRAIN_CHARACTERS
+from metarules.tasks.glyphs import VALIDATION_CHARACTERS as VALIDATION_CHARACTERS
+from metarules.tasks.glyphs import GlyphSplit as GlyphSplit
+from metarules.tasks.glyphs import draw_characters as draw_characters
+from metarules.tasks.glyphs import glyph_split as glyph_split
+from metarules.tasks.glyphs import glyphs as glyphs
+from metarules.tasks.making import make_task as make_task
+from metarules.tasks.making import stack_tasks as stack_tasks
+from metarules.tasks.shapes_2d import blobs as blobs
+from metarules.tasks.shapes_2d import rings as rings
+from metarules.tasks.shapes_2d import spirals as spirals
+from metarules.tasks.shapes_2d import two_moons as two_moons
+from metarules.tasks.task import Task as Task

@@ -1,0 +1,169 @@
+"""The contract every rule keeps, learned or hand-written: `rule(phi, batch) -> phi`.
+
+A rule owns its settings and meta-parameters theta; all that changes while a base model learns is phi.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metarules._checks import check_examples, check_number, check_tensor
+from metarules.base_model import BaseModelState, check_input
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one inner step sees.
+
+    Attributes:
+        x: inputs [*tasks, batch, n_0].
+        y: class numbers [*tasks, batch] (int64), for the supervised rules alone; None otherwise.
+    """
+
+    x: Tensor
+    y: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class InnerSettings:
+    """How a rule is best run: what an evaluation uses unless told otherwise. (The step size is the rule's own.)
+
+    Attributes:
+        steps: inner steps.
+        batch_size: examples a step sees.
+        weight_std: spread of the initial W and V.
+        bias_std: spread of the initial b.
+    """
+
+    steps: int = 100  # the hand rule's recipe, science.md 6
+    batch_size: int = 200  # the hand rule's recipe
+    weight_std: float = 0.01  # authors' code
+    bias_std: float = 0.0  # the hand rule's recipe keeps b at 0
+
+    def __post_init__(self) -> None:
+        check_number("steps", self.steps, low=0, integer=True)
+        check_number("batch_size", self.batch_size, low=2, integer=True)
+        check_number("weight_std", self.weight_std, low=0)
+        check_number("bias_std", self.bias_std, low=0)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Every intermediate of one inner step, keyed by layer l (0 input .. L top), absent where a layer has none.
+
+    Attributes:
+        z, x: pre- and post-activations [*tasks, batch, n_l].
+        d: signal arriving at a layer from above [*tasks, batch, n_l, D].
+        h: hidden state of the update network [*tasks, batch, n_l, C].
+        delta: signal a layer sends down [*tasks, batch, n_l, D].
+        terms: `terms[l][name]`, each term of delta-W before normalisation and mixing [*tasks, n_{l-1}, n_l].
+        change_W, change_b: what the step subtracts, before the step size [*tasks, n_{l-1}, n_l] and [*tasks, n_l].
+        next_state: phi after the step.
+    """
+
+    z: dict[int, Tensor]
+    x: dict[int, Tensor]
+    next_state: BaseModelState
+    d: dict[int, Tensor] = field(default_factory=dict)
+    h: dict[int, Tensor] = field(default_factory=dict)
+    delta: dict[int, Tensor] = field(default_factory=dict)
+    terms: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    change_W: dict[int, Tensor] = field(default_factory=dict)
+    change_b: dict[int, Tensor] = field(default_factory=dict)
+
+
+class UpdateRule(nn.Module):
+    """Base class of all rules. A subclass writes `step`; calling the rule checks the input, then steps.
+
+    theta, where a rule has any, are its `nn.Parameter`s, so that optimisers, `state_dict` and
+    `torch.func.functional_call` work as for any module.
+    """
+
+    needs_labels: bool = False  # True for the supervised rules: batch.y must be given
+    recommended: InnerSettings = InnerSettings()  # how this rule is best run; a shipped rule's comes from its card
+    card: Mapping[str, Any] = MappingProxyType({})  # a loaded rule's card: settings, seed, revision, minutes, curve
+
+    def forward(self, phi: BaseModelState, batch: Batch | Tensor) -> BaseModelState:
+        """One inner step.
+
+        Args:
+            phi: the base model.
+            batch: a `Batch`, or its x alone: [*tasks, batch, n_0], at least two examples.
+
+        Returns:
+            phi after the step, of the same shapes.
+
+        Raises:
+            TypeError: phi or x is not what it should be.
+            ValueError: shapes, dtype or device do not fit, one example alone, NaN or infinity, labels missing.
+        """
+        return self.step(phi, self.check(phi, batch))
+
+    def trace(self, phi: BaseModelState, batch: Batch | Tensor) -> Trace:
+        """The same step with every intermediate kept. Arguments and errors as for calling the rule."""
+        return self.step_traced(phi, self.check(phi, batch))
+
+    def step(self, phi: BaseModelState, batch: Batch) -> BaseModelState:
+        """One inner step on input already checked (what inner loops call)."""
+        return self.step_traced(phi, batch).next_state
+
+    def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
+        """`trace` on input already checked. A subclass writes this, and `step` too where it can be cheaper."""
+        raise NotImplementedError(f"{type(self).__name__} must define step_traced")
+
+    def init_extra(self, phi: BaseModelState, generator: torch.Generator | None = None) -> BaseModelState:
+        """Add whatever tensors this rule carries along in `phi.extra` (a decoder, a read-out); none by default."""
+        return phi
+
+    def check(self, phi: BaseModelState, batch: Batch | Tensor) -> Batch:
+        """Check a batch against phi and this rule; returns it with phi's task dimensions."""
+        if not isinstance(phi, BaseModelState):
+            raise TypeError(f"phi must be a BaseModelState, got {type(phi).__name__}")
+        if isinstance(batch, Tensor):
+            batch = Batch(batch)
+        if not isinstance(batch, Batch):
+            raise TypeError(f"batch must be a Batch or a tensor x, got {type(batch).__name__}")
+        theta = next(self.parameters(), None)
+        if theta is not None:
+            if theta.dtype != phi.dtype:
+                raise ValueError(
+                    f"phi has dtype {phi.dtype}; allowed: {theta.dtype}, the dtype of this rule's theta (call "
+                    f"rule.to({phi.dtype}) or phi.to({theta.dtype}); a rule read from arrays has the arrays' dtype)"
+                )
+            check_tensor("phi (against the rule's theta)", phi.layers[0].W, like=theta, finite=False)
+        x = check_input(phi, batch.x)
+        return Batch(x, check_labels(batch.y, x) if self.needs_labels else None)
+
+
+def check_labels(y: Tensor | None, x: Tensor) -> Tensor:
+    """Check class numbers against the examples they label.
+
+    Args:
+        y: [*tasks, batch], whole numbers from 0; [batch] is shared by all tasks.
+        x: [*tasks, batch, n_0].
+
+    Returns:
+        y as int64 [*tasks, batch].
+
+    Raises:
+        ValueError: labels missing, of another shape, or negative.
+        TypeError: labels that are not whole numbers.
+    """
+    if y is None:
+        raise ValueError("batch.y is None; allowed: class numbers [*tasks, batch], since this rule is supervised")
+    if not isinstance(y, Tensor) or y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise TypeError(f"batch.y must be a tensor of whole numbers, got {getattr(y, 'dtype', type(y).__name__)}")
+    if y.ndim == 1 and y.shape[0] == x.shape[-2]:
+        y = y.expand(x.shape[:-1])
+    if y.shape != x.shape[:-1]:
+        raise ValueError(f"batch.y has shape {list(y.shape)}; allowed: {list(x.shape[:-1])}")
+    if int(y.min()) < 0:
+        raise ValueError(f"batch.y holds {int(y.min())}; allowed: class numbers from 0")
+    check_examples("batch.x", x)
+    return y.long()

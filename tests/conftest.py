@@ -1,0 +1,79 @@
+"""What all tests share.
+
+Types and shapes are checked by jaxtyping and beartype, switched on in pyproject.toml (`--jaxtyping-packages`) before
+anything imports `metarules`. Every warning is an error there too.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+BROWSER_HELP = (
+    "Debian and Ubuntu: apt-get install chromium; elsewhere: python -m playwright install chromium, "
+    "or set METARULES_CHROMIUM to a Chromium or Chrome you have"
+)
+
+# Our examples are small networks, whose first run compiles and caches: no deadline. In CI the same examples every time.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+torch.set_num_threads(1)  # small models run slower with more, and sums come out in one order
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A source of randomness that starts at seed 0 for each test."""
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium for Playwright's `executable_path`; the test is skipped where there is none."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip(f"no Chromium found ({BROWSER_HELP})")
+    return path
+
+
+def find_chromium() -> str | None:
+    """A browser named by METARULES_CHROMIUM, or on the PATH, or fetched by Playwright itself."""
+    named = os.environ.get("METARULES_CHROMIUM")
+    if named:
+        if not Path(named).is_file():
+            raise pytest.UsageError(f"METARULES_CHROMIUM is {named!r}; allowed: the path of an executable")
+        return named
+    for command in ("chromium", "chromium-browser", "google-chrome", "chrome"):
+        if found := shutil.which(command):
+            return found
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+    return own if Path(own).is_file() else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip browser tests where there is no browser; after `-m` has chosen, so that others never start Playwright."""
+    wanting = [item for item in items if item.get_closest_marker("browser")]
+    if wanting and find_chromium() is None:
+        for item in wanting:
+            item.add_marker(pytest.mark.skip(reason=f"no Chromium found ({BROWSER_HELP})"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say plainly which browser tests were left out, and how to have them."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    left_out = sorted({report.nodeid for report in skipped if "browser" in report.keywords})
+    if left_out:
+        terminalreporter.section("browser tests left out: no Chromium found")
+        for nodeid in left_out:
+            terminalreporter.line(nodeid)
+        terminalreporter.line(f"To have them: {BROWSER_HELP}.")
