@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -81,18 +82,18 @@ def check_number(
     low_open: bool = False,
     integer: bool = False,
 ) -> Any:
-    """Return `value` if it is a number (not a bool, not NaN) in [low, high], or (low, high] with `low_open`.
+    """Return `value` if it is a finite number (not a bool) in [low, high], or (low, high] with `low_open`.
 
     Raises:
         TypeError: not a number, or not a whole one where `integer`.
-        ValueError: outside the range, or NaN.
+        ValueError: outside the range, NaN or infinite.
     """
     kind = Integral if integer else Real
     allowed = f"{'a whole number' if integer else 'a number'} in {'(' if low_open else '['}{low}, {high}]"
     if isinstance(value, bool) or not isinstance(value, kind):
         raise TypeError(f"{name} is {value!r}; allowed: {allowed}")
     number = float(value)
-    if not (low < number if low_open else low <= number) or not number <= high:
+    if not math.isfinite(number) or not (low < number if low_open else low <= number) or not number <= high:
         raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
     return value
 

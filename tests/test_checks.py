@@ -21,6 +21,7 @@ from metarules._files import write_atomically
         (-1, {"low": 0}, ValueError),
         (0, {"low": 0, "low_open": True}, ValueError),
         (11, {"high": 10}, ValueError),
+        (float("inf"), {}, ValueError),
     ],
 )
 def test_check_number_refuses_and_names(value, options, error):

@@ -190,7 +190,7 @@ def test_equivariant_to_permuting_inputs_and_hidden_units(name: str, settings: d
 
 
 def test_hand_rule_is_the_recipe():
-    """science.md 6, written out plainly for one model."""
+    """The hand rule, written out plainly for one model."""
     rule = get_rule("hebb_decorrelation", lr=0.03, decorr=0.8)
     phi, batch = make_phi(), make_batch()
     after, a = rule(phi, batch), forward(phi, batch.x)

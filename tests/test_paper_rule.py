@@ -443,7 +443,7 @@ def permuted(phi: BaseModelState, orders: list[Tensor]) -> BaseModelState:
 
 
 def test_the_released_rule_depends_on_the_order_of_examples_and_of_units():
-    """It convolves over the batch and over the units, and every unit has an id (science.md 3, honest oddities)."""
+    """It convolves over the batch and over the units, and every unit has an id."""
     rule, phi, x = random_rule(), start(), data(8, 6)
     g = torch.Generator().manual_seed(5)
     after = rule(phi, x)

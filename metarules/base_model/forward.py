@@ -1,6 +1,6 @@
 """The base model's forward pass, and its frozen form for use after learning.
 
-Source: science.md 3 (authors' code): u = x^{l-1} W^l; z^l = (u - mean_B u) / sqrt(var_B u + 1e-6) + b^l; x^l = f(z^l).
+Source: the authors' code: u = x^{l-1} W^l; z^l = (u - mean_B u) / sqrt(var_B u + 1e-6) + b^l; x^l = f(z^l).
 """
 
 from __future__ import annotations

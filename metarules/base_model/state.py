@@ -168,7 +168,7 @@ class BaseModelState:
 
 @dataclass(frozen=True)
 class InitSettings:
-    """Spread of the initial phi (science.md 3, authors' code)."""
+    """Spread of the initial phi (authors' code)."""
 
     weight_std: float = 0.01  # W and V: truncated normal, authors' code
     bias_std: float = 0.1  # b: truncated normal, authors' code

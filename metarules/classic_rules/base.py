@@ -1,7 +1,7 @@
 """What all hand-written rules share: settings, a recommended way to run them, and the shape of one step.
 
 Every rule here is W <- (1 - lr decay) W - lr change_W, b <- b - lr change_b, with `change_W` and `change_b` as found
-in its trace: the form of the paper's update (science.md 3), so that learned and hand-written rules can be compared.
+in its trace: the form of the paper's update, so that learned and hand-written rules can be compared.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Hebb, Oja, and Hebb + decorrelation: rules made of correlations between the two ends of a synapse.
 
 Sources: Hebb, *The Organization of Behavior* (1949); Oja, J. Math. Biol. 15 (1982) and Int. J. Neural Syst. 1 (1989);
-science.md 6, "The hand rule, exactly". They use neither b nor V and leave both as they are.
+the hand rule of our early experiments (README, Sources). They use neither b nor V and leave both as they are.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Hebb(HebbianRule):
 
 @dataclass(frozen=True)
 class HebbDecorrelationSettings(RuleSettings):
-    """Settings of `HebbDecorrelation`: the hand rule's recipe (science.md 6)."""
+    """Settings of `HebbDecorrelation`: the hand rule's recipe (README, Sources)."""
 
     lr: float = 0.03
     decay: float = 1.0

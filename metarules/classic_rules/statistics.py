@@ -1,6 +1,6 @@
 """The few normalisations the Hebbian rules are made of. All act on the last two dimensions, so tasks may lead.
 
-Source: science.md 3 and 6. The small numbers under the roots keep constant features and zero weights finite, in the
+Source: the authors' code, and our early experiments (README, Sources). The small numbers under the roots keep constant features and zero weights finite, in the
 values and in the gradients.
 """
 

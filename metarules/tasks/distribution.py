@@ -1,6 +1,6 @@
 """The distribution of tasks a rule is meta-trained on: many kinds of data, always with permuted inputs.
 
-Source: Metz et al., ICLR 2019, section 4 (data sets and permutations sampled per task); breadth: science.md 6.
+Source: Metz et al., ICLR 2019, section 4 (data sets and permutations sampled per task); breadth: ours (README, Sources).
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ _BLUR_PER_PASS = 0.5  # variance in pixels^2 one pass of the three-tap blur may 
 class GlyphSettings:
     """How far glyphs are bent and spoilt; every image draws its own coefficients evenly from these ranges."""
 
-    # Defaults as wide as science.md 6's letters: ten labels per class and raw 8x8 pixels then give 0.5 to 0.55.
+    # Defaults as wide as those of our early experiments: ten labels per class and raw 8x8 pixels then give 0.5 to 0.55.
     scale: tuple[float, float] = (0.6, 1.0)  # longer side of the ink over the image's side
     shift: Number = 0.15  # largest shift each way, over the image's side, as far as the frame leaves room
     rotation: Number = 20.0  # largest rotation, degrees
@@ -51,7 +51,7 @@ class GlyphSettings:
 
 # Hardly bent: easy to read at 8x8, and about as hard to tell apart as handwritten digits (0.75 against 0.86).
 NEAT_GLYPHS = GlyphSettings(scale=(0.7, 0.95), shift=0.1, rotation=10.0, shear=0.15)
-# Breadth for meta-training: rules trained on clean glyphs alone soon over-fit to them (science.md 6). Inversion is a
+# Breadth for meta-training: rules trained on clean glyphs alone soon over-fit to them (README, Sources). Inversion is a
 # matter of a whole task there: `dataclasses.replace(BROAD_GLYPHS, invert=1.0)`.
 BROAD_GLYPHS = GlyphSettings(gamma=(0.5, 1.6), blur=(0.0, 0.8), noise=(0.0, 0.15))
 

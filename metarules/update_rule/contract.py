@@ -41,7 +41,7 @@ class InnerSettings:
         bias_std: spread of the initial b.
     """
 
-    steps: int = 100  # the hand rule's recipe, science.md 6
+    steps: int = 100  # the hand rule's recipe (README, Sources)
     batch_size: int = 200  # the hand rule's recipe
     weight_std: float = 0.01  # authors' code
     bias_std: float = 0.0  # the hand rule's recipe keeps b at 0

@@ -4,7 +4,7 @@ It keeps the paper's twelve terms and adds a soft-competitive Hebbian one. Its u
 neuron (no convolution over units or examples, no unit id), so neurons and examples can be permuted freely. It is
 neuron-local in the sense of the paper's own appendix: up to the lateral signals named in `LocalRuleSettings` and the
 terms that mix weights of similar neurons of one layer.
-Source: science.md 3 (end) for the design, 6 for the starting point; Metz et al., ICLR 2019, for everything shared.
+Source: Metz et al., ICLR 2019, for all it shares with the paper's rule; the rest is ours (README, Sources).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class LocalRule(UpdateRule):
         clone._modules = dict(self._modules)
         clone.settings = changed
         for name in ("forward_readout", "backward_readout"):
-            readout = self._modules[name]
+            readout = self._modules.get(name)
             if readout is not None:
                 shared = copy.copy(readout)
                 shared.settings = changed  # type: ignore[assignment]  # nn.Module types all attributes as tensors

@@ -101,7 +101,7 @@ def layer_stats(xs: Float[Tensor, "*tasks n batch"]) -> Float[Tensor, "*tasks n 
 
 
 def weight_stats(layers: tuple[LayerState, ...], l: int) -> Float[Tensor, "*tasks n 8"]:
-    """Statistics of a unit's incoming and outgoing weights (science.md 3): mean|w|, RMS, mean, std of each side.
+    """Statistics of a unit's incoming and outgoing weights (authors' code): mean|w|, RMS, mean, std of each side.
 
     A layer at the edge repeats the four it has; all are divided by their RMS over the layer.
     """

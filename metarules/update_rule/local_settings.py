@@ -19,11 +19,11 @@ BACKWARD_UPDATES = ("identical", "separate", "fixed", "tied")
 class LocalRuleSettings:
     """Sizes, switches and starting values of `LocalRule`."""
 
-    channels: int = 16  # C, width of h: the second probe of science.md 6
+    channels: int = 16  # C, width of h: our second probe (README, Sources)
     signals: int = 4  # D, signals sent down: ours, small since they are the widest traffic between layers
     readouts: int = 2  # G, channels of each low-rank product: ours; the authors use 4 with C = 64
-    lr: float = 0.03  # inner step size at the start: science.md 6; the learned one stays within a factor e
-    hebb: float = 0.8  # starting coefficients: science.md 6, second probe
+    lr: float = 0.03  # inner step size at the start: the hand rule; the learned one stays within a factor e
+    hebb: float = 0.8  # starting coefficients: our second probe
     decorr: float = 0.9
     soft: float = 0.3  # ours: as good on held-out glyphs as the probe's 0.2
     learned: float = 0.05  # every other term; ours: at 0.1 the random terms cost the start some accuracy

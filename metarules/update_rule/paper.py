@@ -1,6 +1,6 @@
 """`PaperRule`: the update rule of Metz et al. (ICLR 2019, arXiv 1804.00222) exactly as its authors released it.
 
-Source: science.md 3, the authors' code equation by equation. The networks are in `paper_networks`, the terms of
+Source: the authors' code, equation by equation. The networks are in `paper_networks`, the terms of
 delta-W in `terms`, their mixture in `paper_mixture`, TensorFlow's names in `paper_tf`.
 
 Two honest oddities: convolving over the batch makes the rule depend on the order of the examples, and convolving over
@@ -36,7 +36,7 @@ class PaperRule(UpdateRule):
         dtype: dtype of theta, to be shared by every phi it teaches.
 
     A fresh theta has truncated-normal weights of sigma 1 / sqrt(k C_in), biases and offsets 0, mixing coefficients
-    a_k = 0.1 and a_0 = 0, as in the authors' code. Source: science.md 3.
+    a_k = 0.1 and a_0 = 0, as in the authors' code.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """How the paper's rule turns hidden states and terms into one change of a layer's weights, and of its biases.
 
-Source: science.md 3 ("Merge", "Bias"), the authors' code.
+Source: the authors' code.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The networks inside the paper's rule: convolution, batch norm, the top signal, and the net h of every neuron.
 
-Source: science.md 3, which restates the authors' released code (TensorFlow 1, Sonnet 1) equation by equation.
+Source: the authors' released code (TensorFlow 1, Sonnet 1) equation by equation.
 Layout: [*tasks, batch, units, channels]. "Over the batch" means along axis -3, "over the units" along axis -2.
 """
 

@@ -1,6 +1,6 @@
 """The terms of delta-W: what a weight can compute from the two neurons it joins.
 
-Source: science.md 3 (authors' code; paper, appendix on the update of the forward weights). Twelve terms, in the
+Source: the authors' code; paper, appendix on the update of the forward weights. Twelve terms, in the
 alphabetical order in which the released code mixes them. Shapes: W [*tasks, n_in, n_out]; a term has W's shape.
 """
 

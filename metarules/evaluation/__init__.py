@@ -1,0 +1,23 @@
+"""How good is a representation: the few-shot probe, cheap baselines, one table format, and a command line."""
+
+from metarules.evaluation.baselines import BASELINES as BASELINES
+from metarules.evaluation.baselines import Baseline as Baseline
+from metarules.evaluation.baselines import UnsuitableError as UnsuitableError
+from metarules.evaluation.baselines import baseline_features as baseline_features
+from metarules.evaluation.probe import Splits as Splits
+from metarules.evaluation.probe import few_shot_accuracy as few_shot_accuracy
+from metarules.evaluation.probe import probe_splits as probe_splits
+from metarules.evaluation.probe import split_accuracy as split_accuracy
+from metarules.evaluation.probe import standardise_features as standardise_features
+from metarules.evaluation.protocol import Protocol as Protocol
+from metarules.evaluation.protocol import evaluate_baseline as evaluate_baseline
+from metarules.evaluation.protocol import evaluate_rule as evaluate_rule
+from metarules.evaluation.protocol import learned_state as learned_state
+from metarules.evaluation.protocol import model_tasks as model_tasks
+from metarules.evaluation.protocol import rule_features as rule_features
+from metarules.evaluation.results import Result as Result
+from metarules.evaluation.results import Results as Results
+from metarules.evaluation.results import Row as Row
+from metarules.evaluation.results import make_result as make_result
+from metarules.evaluation.results import mean_and_stderr as mean_and_stderr
+from metarules.evaluation.results import paired_difference as paired_difference

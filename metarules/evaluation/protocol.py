@@ -1,0 +1,209 @@
+"""From a rule to accuracies: base models learn on a data set without labels, and the probe reads their top layer.
+
+All base models of a method learn at once, as leading task dimensions; each has its own order of the inputs. Initial
+weights, orders, batches and splits depend on the seed alone, so methods can be compared pair by pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metarules._checks import check_number
+from metarules.base_model import BaseModelState, InitSettings, forward, init_state
+from metarules.evaluation.baselines import BASELINES, HIDDEN, baseline_features
+from metarules.evaluation.probe import (
+    LABELS_PER_CLASS,
+    N_SPLITS,
+    Splits,
+    few_shot_accuracy,
+    probe_splits,
+    split_accuracy,
+)
+from metarules.evaluation.results import Result, make_result
+from metarules.inner_loop import learn
+from metarules.tasks import Dataset, Task, make_task
+from metarules.update_rule import InnerSettings, UpdateRule
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The settings every method of one table shares (the package's fixed protocol unless said otherwise)."""
+
+    hidden: tuple[int, ...] = HIDDEN  # layer widths above the input
+    labels_per_class: int = LABELS_PER_CLASS
+    n_splits: int = N_SPLITS
+    n_models: int = 4  # base models, each with its own initial weights and order of inputs
+    seed: int = 0  # of models, orders, batches and splits
+
+    def __post_init__(self) -> None:
+        if not self.hidden:
+            raise ValueError("hidden is empty; allowed: at least one layer width above the input")
+        for width in self.hidden:
+            check_number("hidden", width, low=1, integer=True)
+        check_number("labels_per_class", self.labels_per_class, low=1, integer=True)
+        check_number("n_splits", self.n_splits, low=2, integer=True)  # one alone has no standard error
+        check_number("n_models", self.n_models, low=1, integer=True)
+        check_number("seed", self.seed, low=0, high=2**31, integer=True)
+
+
+def inner_settings(
+    rule: UpdateRule, n_examples: int, steps: int | None = None, batch_size: int | None = None
+) -> InnerSettings:
+    """How a rule is run on n_examples: as it recommends, the batch cut to the set, unless told otherwise.
+
+    Raises:
+        TypeError, ValueError: steps is no whole number from 0, or batch_size none from 2.
+    """
+    own = rule.recommended
+    return InnerSettings(
+        own.steps if steps is None else steps,
+        min(own.batch_size, n_examples) if batch_size is None else batch_size,
+        own.weight_std,
+        own.bias_std,
+    )
+
+
+@torch.no_grad()
+def learned_state(
+    rule: UpdateRule,
+    task: Task,
+    *,
+    sizes: Sequence[int] | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    nonlinearity: str = "relu",
+    seed: int = 0,
+) -> BaseModelState:
+    """Draw base models and let a rule teach them on a task.
+
+    Args:
+        rule: any rule; one with `needs_labels` is given the task's.
+        task: data [*tasks, N, n_0]; one base model for each task.
+        sizes: (n_0, .., n_L); None takes the task's inputs and layers of 32, 32, 32.
+        steps, batch_size: None takes what the rule recommends, as the initial spread always does.
+        nonlinearity: of the base models.
+        seed: of initial weights and batches.
+
+    Returns:
+        phi after the last step, with the task's leading dimensions.
+
+    Raises:
+        DivergenceError: phi stopped being finite.
+        ValueError: settings out of range.
+        TypeError: rule or task of another type.
+    """
+    inner = inner_settings(rule, task.n_examples, steps, batch_size)
+    generator = torch.Generator().manual_seed(seed)
+    phi = init_state(
+        sizes or (task.n_inputs, *HIDDEN),
+        tasks=task.tasks,
+        nonlinearity=nonlinearity,
+        settings=InitSettings(weight_std=inner.weight_std, bias_std=inner.bias_std),
+        generator=generator,
+        dtype=task.x.dtype,
+    )
+    return learn(rule, phi, task, steps=inner.steps, batch_size=inner.batch_size, generator=generator).state
+
+
+@torch.no_grad()
+def rule_features(
+    rule: UpdateRule,
+    task: Task,
+    *,
+    sizes: Sequence[int] | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    nonlinearity: str = "relu",
+    seed: int = 0,
+) -> Tensor:
+    """The top layer of base models that a rule taught, for all examples, batch statistics taken over the whole set.
+
+    Arguments and errors: as `learned_state`.
+
+    Returns:
+        [*tasks, N, n_L].
+    """
+    phi = learned_state(
+        rule, task, sizes=sizes, steps=steps, batch_size=batch_size, nonlinearity=nonlinearity, seed=seed
+    )
+    return forward(phi, task.x).features
+
+
+def evaluate_rule(
+    rule: UpdateRule, name: str, dataset: Dataset, protocol: Protocol | None = None, *, steps: int | None = None
+) -> Result:
+    """Put a rule through the protocol.
+
+    A supervised rule is given the labelled examples of a split and nothing else, one base model for each split, so
+    that it has exactly the labels that the probe has.
+
+    Args:
+        rule: any rule, hand-written or learned.
+        name: what the table calls it.
+        dataset: the data.
+        protocol: shared settings.
+        steps: inner steps; None takes what the rule recommends.
+
+    Returns:
+        The row, with accuracies [models, splits].
+
+    Raises:
+        DivergenceError: phi stopped being finite.
+        ValueError: a class with too few examples, settings out of range.
+    """
+    p = protocol or Protocol()
+    task = model_tasks(dataset, p)
+    if rule.needs_labels:
+        accuracies = _supervised_accuracies(rule, task, dataset.y, p, steps)
+    else:
+        features = rule_features(rule, task, sizes=(task.n_inputs, *p.hidden), steps=steps, seed=p.seed)
+        accuracies = _accuracies(features, dataset.y, p)
+    return make_result(dataset.name, name, p.hidden[-1], p.labels_per_class, accuracies)
+
+
+def evaluate_baseline(name: str, dataset: Dataset, protocol: Protocol | None = None) -> Result:
+    """Put one of `BASELINES` through the protocol: once if there is no chance in it, else once per model's seed.
+
+    Raises:
+        ValueError: an unknown name, a class with too few examples; `UnsuitableError` where it cannot serve the data.
+    """
+    p = protocol or Protocol()
+    runs = p.n_models if name in BASELINES and BASELINES[name].random else 1
+    made = [baseline_features(name, dataset.x, seed=p.seed + i, hidden=p.hidden) for i in range(runs)]
+    features = torch.stack(made)
+    return make_result(dataset.name, name, features.shape[-1], p.labels_per_class, _accuracies(features, dataset.y, p))
+
+
+def model_tasks(dataset: Dataset, protocol: Protocol) -> Task:
+    """The data once for each base model, [n_models, N, n_0], each with its own order of inputs."""
+    generator = torch.Generator().manual_seed(protocol.seed)
+    return make_task(dataset, permute=True, generator=generator, tasks=(protocol.n_models,))
+
+
+def _accuracies(features: Tensor, labels: Tensor, p: Protocol) -> Tensor:
+    return few_shot_accuracy(features, labels, labels_per_class=p.labels_per_class, n_splits=p.n_splits, seed=p.seed)
+
+
+@torch.no_grad()
+def _supervised_accuracies(rule: UpdateRule, task: Task, labels: Tensor, p: Protocol, steps: int | None) -> Tensor:
+    """Train [models, splits] base models at once, each on the labelled examples of its split; [models, splits]."""
+    splits = probe_splits(labels, p.labels_per_class, p.n_splits, p.seed)
+    y = labels[splits.labelled].expand(p.n_models, -1, -1)
+    few = Task(task.x[:, splits.labelled], y, task.n_classes, name=task.name)
+    phi = learned_state(rule, few, sizes=(task.n_inputs, *p.hidden), steps=steps, seed=p.seed)
+    columns = []
+    for i in range(len(splits)):
+        features = forward(_split_state(phi, i), task.x).features
+        columns.append(split_accuracy(features, labels, Splits(splits.labelled[i : i + 1], splits.rest[i : i + 1])))
+    return torch.cat(columns, -1)
+
+
+def _split_state(phi: BaseModelState, i: int) -> BaseModelState:
+    """The base models [models] of split i out of [models, splits]."""
+    index: tuple[Any, ...] = (slice(None), i)
+    return phi.map(lambda t: t[index])
