@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_names, check_number
-from metarules.base_model import BaseModelState, forward
+from metarules.base_model import BaseModelState, check_input, forward
+from metarules.tasks._options import check_generator
 from metarules.tasks.task import Task
 from metarules.update_rule import Batch, UpdateRule
 
@@ -91,19 +92,23 @@ def unroll(
     Args:
         rule: any rule; it is called with its checks, so bad batches are refused.
         phi: where to start.
-        batches: one `Batch` (or x [*tasks, batch, n_0]) for each inner step.
+        batches: one `Batch` (or x [*tasks, batch, n_0]) for each inner step; [batch, n_0] is shared by all tasks.
         keep_graph: keep autograd's graph through all steps (a meta-gradient needs it; memory grows with the steps).
+            Under `torch.no_grad` there is none to keep.
 
     Returns:
         phi after the last batch.
 
     Raises:
         DivergenceError: phi stopped being finite.
-        TypeError, ValueError: as the rule's own call.
+        TypeError: rule or phi of another type, or as the rule's own call.
+        ValueError: phi is not finite to begin with, or as the rule's own call.
     """
+    _check_rule_and_phi(rule, phi)
     with torch.set_grad_enabled(keep_graph and torch.is_grad_enabled()):
+        phi = phi if keep_graph else phi.detach()
         for step, batch in enumerate(batches, start=1):
-            phi = _checked(rule(phi, batch), phi, step)
+            phi = check_finite(rule(phi, batch), phi, step)
     return phi
 
 
@@ -123,41 +128,38 @@ def learn(
 
     Args:
         rule: any rule. A rule that carries extra tensors gets them through `rule.init_extra` first.
-        phi: where to start, with the task's leading dimensions.
+        phi: where to start, with the task's leading dimensions and dtype.
         task: data; x [*tasks, N, n_0]. Labels reach only the rules with `needs_labels`.
         steps: number of inner steps, >= 0.
         batch_size: examples a step, 2 .. N.
         generator: source of the batches. Its state carries on, so two calls of 5 steps equal one of 10.
         record: names out of `RECORDERS`, or your own functions (phi, task) -> anything, by name.
-        record_at: inner steps to record at, 0 .. steps; by default all.
-        keep_graph: keep autograd's graph through all steps.
+        record_at: inner steps to record at, 0 .. steps, in any order; by default all.
+        keep_graph: keep autograd's graph through all steps. Under `torch.no_grad` there is none to keep.
 
     Returns:
         A `Trajectory`.
 
     Raises:
         DivergenceError: phi stopped being finite.
-        ValueError: settings out of range, unknown recordings, a task that does not fit phi.
+        ValueError: settings out of range, unknown recordings, a task that does not fit phi, phi not finite.
         TypeError: arguments of the wrong type.
     """
-    if not isinstance(rule, UpdateRule):
-        raise TypeError(f"rule must be an UpdateRule, got {type(rule).__name__}")
-    if not isinstance(task, Task):
-        raise TypeError(f"task must be a metarules.tasks.Task, got {type(task).__name__}")
+    _check_rule_and_phi(rule, phi)
+    _check_task(task, phi)
     check_number("steps", steps, low=0, integer=True)
-    check_number("batch_size", batch_size, low=2, high=task.x.shape[-2], integer=True)
+    check_number("batch_size", batch_size, low=2, high=task.n_examples, integer=True)
+    check_generator(generator)
     recorders = _recorders(record)
-    wanted = set(range(steps + 1) if record_at is None else record_at)
-    for at in wanted:
-        check_number("record_at", at, low=0, high=steps, integer=True)
+    wanted = _wanted(record_at, steps)
     with torch.set_grad_enabled(keep_graph and torch.is_grad_enabled()):
-        phi = rule.init_extra(phi, generator)
-        rule.check(phi, Batch(task.x, task.y))
+        phi = rule.init_extra(phi if keep_graph else phi.detach(), generator)
+        rule.check(phi, Batch(task.x, task.y))  # once, on all the data: the steps below then skip their checks
         records: dict[str, list[Any]] = {name: [] for name in recorders}
         at_steps = []
         for step in range(steps + 1):
             if step:
-                phi = _checked(rule.step(phi, _for_rule(rule, task.sample(batch_size, generator))), phi, step)
+                phi = check_finite(rule.step(phi, _for_rule(rule, task.sample(batch_size, generator))), phi, step)
             if recorders and step in wanted:
                 at_steps.append(step)
                 for name, recorder in recorders.items():
@@ -166,9 +168,66 @@ def learn(
 
 
 def batches(task: Task, steps: int, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-    """The batches `learn` would draw, one by one; arguments as there."""
-    for _ in range(steps):
-        yield task.sample(batch_size, generator)
+    """The batches `learn` would draw, one by one and only when asked for, to be handed to `unroll`.
+
+    Args:
+        task, steps, batch_size, generator: as in `learn` (which first draws what `rule.init_extra` needs, if anything).
+
+    Raises:
+        ValueError, TypeError: as `learn`.
+    """
+    if not isinstance(task, Task):
+        raise TypeError(f"task must be a metarules.tasks.Task, got {type(task).__name__}")
+    check_number("steps", steps, low=0, integer=True)
+    check_number("batch_size", batch_size, low=2, high=task.n_examples, integer=True)
+    check_generator(generator)
+    return (task.sample(batch_size, generator) for _ in range(steps))
+
+
+def check_finite(phi: BaseModelState, before: BaseModelState, step: int) -> BaseModelState:
+    """Return phi after an inner step if it is finite.
+
+    Args:
+        phi: after the step.
+        before: the phi before it, for the error.
+        step: number of the step, counted from 1.
+
+    Raises:
+        DivergenceError: a number in phi is NaN or infinite.
+    """
+    for name, tensor in phi.tensors():
+        # a sum is quick, and finite only where every number is; large numbers alone can overflow it
+        if not torch.isfinite(tensor.detach().sum()) and not torch.isfinite(tensor).all():
+            raise DivergenceError(step, name, before)
+    return phi
+
+
+def _check_rule_and_phi(rule: Any, phi: Any) -> None:
+    if not isinstance(rule, UpdateRule):
+        raise TypeError(f"rule must be an UpdateRule, got {type(rule).__name__}")
+    if not isinstance(phi, BaseModelState):
+        raise TypeError(f"phi must be a BaseModelState, got {type(phi).__name__}")
+    phi.validate()
+
+
+def _check_task(task: Any, phi: BaseModelState) -> None:
+    if not isinstance(task, Task):
+        raise TypeError(f"task must be a metarules.tasks.Task, got {type(task).__name__}")
+    if task.tasks != phi.tasks:
+        raise ValueError(
+            f"task has leading dimensions {list(task.tasks)}; allowed: {list(phi.tasks)}, those of phi (make_task and "
+            "init_state both take tasks=)"
+        )
+    check_input(phi, task.x, "task.x")
+
+
+def _wanted(record_at: Any, steps: int) -> set[int]:
+    """The inner steps to record at."""
+    if record_at is None:
+        return set(range(steps + 1))
+    if not isinstance(record_at, Iterable):
+        raise TypeError(f"record_at is {record_at!r}; allowed: None or some of the steps 0 .. {steps}, as a list")
+    return {int(check_number("record_at", at, low=0, high=steps, integer=True)) for at in record_at}
 
 
 def _for_rule(rule: UpdateRule, batch: Batch) -> Batch:
@@ -177,16 +236,11 @@ def _for_rule(rule: UpdateRule, batch: Batch) -> Batch:
 
 def _recorders(record: Sequence[str] | Mapping[str, Recorder]) -> dict[str, Recorder]:
     if isinstance(record, Mapping):
+        for name, recorder in record.items():
+            if not callable(recorder):
+                raise TypeError(f"record[{name!r}] is {recorder!r}; allowed: a function (phi, task) -> anything")
         return dict(record)
     if isinstance(record, str):
         record = (record,)
     check_names("record", record, RECORDERS)
     return {name: RECORDERS[name] for name in record}
-
-
-def _checked(phi: BaseModelState, before: BaseModelState, step: int) -> BaseModelState:
-    """phi, or a DivergenceError. Sums are enough: they are finite only where every number is (or far out of range)."""
-    for name, tensor in phi.tensors():
-        if not torch.isfinite(tensor.detach().sum()):
-            raise DivergenceError(step, name, before)
-    return phi

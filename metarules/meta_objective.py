@@ -31,6 +31,9 @@ class MetaObjectiveSettings:
         standardise_features: centre every feature over both batches and scale it to unit variance. Ours, off:
             it makes lambda mean the same for every representation.
         hinge: count squared distances above 1 alone. Authors' option, off.
+        logit_scale: score by softmax cross-entropy of the predictions times this number instead of by a distance, 0 for
+            the distance; `normalise_predictions` then says nothing. Ours, off: the cosine distance also falls for
+            features that classify no better.
         train_share: share of the error on batch a itself, with un-normalised predictions, in [0, 1]. Authors' option
             "test_train_half" is 0.5; default 0.
     """
@@ -41,11 +44,17 @@ class MetaObjectiveSettings:
     normalise_features: bool = False
     standardise_features: bool = False
     hinge: bool = False
+    logit_scale: float = 0.0
     train_share: float = 0.0
 
     def __post_init__(self) -> None:
         check_number("ridge", self.ridge, low=0, low_open=True)
+        check_number("logit_scale", self.logit_scale, low=0)
         check_number("train_share", self.train_share, low=0, high=1)
+        if self.hinge and self.logit_scale:
+            raise ValueError(
+                f"hinge is True and logit_scale {self.logit_scale}; allowed: one of them, hinge is a distance"
+            )
 
 
 class RidgeScore(NamedTuple):
@@ -56,7 +65,7 @@ class RidgeScore(NamedTuple):
         weights: ridge weights [*tasks, features + 1, k], the bias in the last row.
         targets_a, targets_b: targets as fitted and scored [*tasks, n, k].
         predictions_b: predictions for batch b, before any normalisation [*tasks, n_b, k].
-        error_b: mean distance on batch b [*tasks].
+        error_b: mean distance (or cross-entropy) on batch b [*tasks].
         error_a: mean squared error on batch a, un-normalised predictions [*tasks].
         penalty: lambda |w|^2 / n without the bias row [*tasks].
         accuracy_b: share of rows of b whose largest prediction is at their largest target [*tasks].
@@ -139,11 +148,12 @@ def ridge_cosine_score(
     n = features_a.shape[-2]
     penalty = s.ridge * w[..., :-1, :].square().sum((-2, -1)) / n
     raw_b = _predict(features_b, w)
-    p_b = _normalised(raw_b, -1) if s.normalise_predictions else raw_b
-    distance = (p_b - y_b).square().sum(-1)
-    if s.hinge:
-        distance = torch.relu(distance - 1)
-    error_b = distance.mean(-1)
+    if s.logit_scale:
+        error_b = -(torch.log_softmax(s.logit_scale * raw_b, -1) * targets_b).sum(-1).mean(-1)
+    else:
+        p_b = _normalised(raw_b, -1) if s.normalise_predictions else raw_b
+        distance = (p_b - y_b).square().sum(-1)
+        error_b = (torch.relu(distance - 1) if s.hinge else distance).mean(-1)
     error_a = (_predict(features_a, w) - y_a).square().sum(-1).mean(-1)
     loss = (1 - s.train_share) * error_b + s.train_share * error_a + penalty
     hits = raw_b.argmax(-1) == targets_b.argmax(-1)
@@ -163,6 +173,7 @@ def ridge_cosine_loss(
     normalise_features: bool = False,
     standardise_features: bool = False,
     hinge: bool = False,
+    logit_scale: float = 0.0,
     train_share: float = 0.0,
 ) -> Tensor:
     """The meta-objective: ridge regression on batch a, cosine distance on batch b, plus lambda |w|^2 / n.
@@ -175,8 +186,8 @@ def ridge_cosine_loss(
         features_b: representation of the batch to score [*tasks, n_b, f].
         targets_b: its targets [*tasks, n_b, k].
         ridge: lambda > 0.
-        centre_targets, normalise_predictions, normalise_features, standardise_features, hinge, train_share:
-            see `MetaObjectiveSettings`.
+        centre_targets, normalise_predictions, normalise_features, standardise_features, hinge, logit_scale,
+            train_share: see `MetaObjectiveSettings`.
 
     Returns:
         The loss [*tasks], lower is better: about 0 for perfect features, near 1.5 to 2 for useless ones.
@@ -192,6 +203,7 @@ def ridge_cosine_loss(
         normalise_features,
         standardise_features,
         hinge,
+        logit_scale,
         train_share,
     )
     return ridge_cosine_score(features_a, targets_a, features_b, targets_b, settings).loss

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -142,6 +145,13 @@ def test_map_to_detach_and_with_layers_reach_every_tensor():
     assert all(t.dtype == torch.float32 for _, t in half.tensors()) and "decoder" in dict(half.tensors())
     live = phi.map(lambda t: t.clone().requires_grad_())
     assert all(not t.requires_grad for _, t in live.detach().tensors())
+
+
+def test_state_can_be_copied_and_pickled():
+    phi = make().with_layers(make().layers, decoder=torch.ones(2, dtype=torch.float64))
+    for twin in (copy.deepcopy(phi), pickle.loads(pickle.dumps(phi))):
+        assert twin.sizes == phi.sizes and torch.equal(twin.extra["decoder"], phi.extra["decoder"])
+        assert twin.layers[0].W is not phi.layers[0].W and torch.equal(twin.layers[0].W, phi.layers[0].W)
 
 
 ARRAYS = {"W": [torch.ones(3, 2)], "b": [torch.zeros(2)], "V": [torch.ones(3, 2)]}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -249,6 +252,13 @@ def test_works_under_functional_call():
     other = {n: p.detach() * 1.1 for n, p in rule.named_parameters()}
     moved = torch.func.functional_call(rule, other, (phi, Batch(x)))
     assert (moved.layers[0].W - rule(phi, x).layers[0].W).abs().max() > 1e-6
+
+
+def test_rule_and_settings_can_be_copied_pickled_and_hashed():
+    rule = shaken(term_scales={"hebb": 0.5})
+    for twin in (copy.deepcopy(rule), pickle.loads(pickle.dumps(rule))):
+        assert_same(twin(state(), inputs(9, 7)), rule(state(), inputs(9, 7)), 0)
+        assert twin.settings == rule.settings and hash(twin.settings) == hash(rule.settings)
 
 
 GOOD = inputs(9, 7)

@@ -135,6 +135,14 @@ def test_constant_features_and_tiny_batches_give_finite_losses_and_gradients(dty
             assert torch.isfinite(loss) and torch.isfinite(grad).all()
 
 
+def test_the_logit_scale_scores_by_cross_entropy():
+    (a, y_a), (b, y_b) = batch(seed=1), batch(seed=2)
+    score = ridge_cosine_score(a, y_a, b, y_b, MetaObjectiveSettings(logit_scale=5.0))
+    expected = torch.nn.functional.cross_entropy(5 * score.predictions_b, y_b.argmax(-1))
+    torch.testing.assert_close(score.error_b, expected)
+    torch.testing.assert_close(ridge_cosine_loss(a, y_a, b, y_b, logit_scale=5.0), expected + score.penalty)
+
+
 def test_extra_regression_targets_are_allowed():
     (a, y_a), (b, y_b) = batch(seed=1), batch(seed=2)
     extra = a[:, :2] * 3
@@ -158,6 +166,8 @@ REFUSALS = [
     ((F, Y, F, Y), {"ridge": 0.0}, ValueError, r"ridge is 0.0; allowed: a number in \(0"),
     ((F, Y, F, Y), {"ridge": -1.0}, ValueError, "ridge is -1.0"),
     ((F, Y, F, Y), {"ridge": float("nan")}, ValueError, "ridge is nan"),
+    ((F, Y, F, Y), {"logit_scale": -1.0}, ValueError, "logit_scale is -1.0"),
+    ((F, Y, F, Y), {"logit_scale": 5.0, "hinge": True}, ValueError, "hinge is True and logit_scale 5.0"),
     ((F, Y, F, Y), {"train_share": 1.5}, ValueError, "train_share is 1.5"),
 ]
 

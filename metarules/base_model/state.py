@@ -53,6 +53,10 @@ class BaseModelState:
             raise ValueError("layers is empty; allowed: at least one layer")
         object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy through the constructor: the read-only view of extra can do neither."""
+        return BaseModelState, (self.layers, self.nonlinearity, dict(self.extra))
+
     @classmethod
     def from_arrays(
         cls,

@@ -1,0 +1,11 @@
+"""The outer loop: theta, the numbers inside a rule, learned by truncated unrolls through many base models' lives.
+
+Source: Metz et al., ICLR 2019, sections 3.3 and 4. From the command line: `python -m metarules.meta_training --help`.
+"""
+
+from metarules.meta_training.outer_loop import MetaStep as MetaStep
+from metarules.meta_training.outer_loop import MetaTrainer as MetaTrainer
+from metarules.meta_training.run import RunSettings as RunSettings
+from metarules.meta_training.run import run as run
+from metarules.meta_training.settings import MetaTrainingSettings as MetaTrainingSettings
+from metarules.meta_training.validation import validate as validate

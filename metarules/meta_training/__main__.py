@@ -9,12 +9,20 @@ from pathlib import Path
 
 import torch
 
+from metarules._checks import check_number
 from metarules.meta_training.run import run
 from metarules.meta_training.settings import MetaTrainingSettings
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read the command line and run; returns the exit status."""
+    """Read the command line and run.
+
+    Args:
+        arguments: without the program's name; None takes the command line's.
+
+    Returns:
+        Exit status: 0, 2 after an error (said on stderr), 130 when stopped by hand.
+    """
     defaults = MetaTrainingSettings()
     parser = argparse.ArgumentParser(
         prog="python -m metarules.meta_training",
@@ -28,9 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate, help="Adam's (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="torch threads; small models like one (%(default)s)")
     given = parser.parse_args(arguments)
-    torch.set_num_threads(given.threads)
-    torch.set_flush_denormal(True)
     try:
+        torch.set_num_threads(check_number("threads", given.threads, low=1, integer=True))
+        torch.set_flush_denormal(True)  # weights that decay to nothing would slow every product down
         settings = replace(
             defaults,
             seed=given.seed,
@@ -39,9 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
             learning_rate=given.learning_rate,
         )
         path = run(given.out, settings=settings, resume=given.resume, report=lambda text: print(text, flush=True))
-    except (ValueError, TypeError, FileExistsError, FileNotFoundError) as error:
+    except (ValueError, TypeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"stopped; --out {given.out} --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
     print(f"wrote {path}")
     return 0
 

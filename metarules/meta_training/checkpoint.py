@@ -17,9 +17,11 @@ from metarules._files import write_atomically
 from metarules.base_model import BaseModelState
 from metarules.meta_training.outer_loop import MetaTrainer
 from metarules.meta_training.particles import Group
+from metarules.pretrained import plain
 from metarules.tasks import Dataset, Task
 
-FORMAT = 1
+FORMAT = 1  # raise when an older reader would misread the file
+_KEY = "metarules"  # under which the header keeps everything that is no tensor
 
 
 def save_checkpoint(trainer: MetaTrainer, path: Path) -> None:
@@ -57,10 +59,10 @@ def save_checkpoint(trainer: MetaTrainer, path: Path) -> None:
         "groups": groups,
         "pool": pool,
         "pool_next": trainer.pool.next,
-        "settings": repr((trainer.settings, trainer.distribution)),
+        "settings": _settings(trainer),
     }
     tensors = {name: t.contiguous().clone() for name, t in tensors.items()}
-    write_atomically(path, safetensors.torch.save(tensors, {"metarules": json.dumps(facts)}))
+    write_atomically(path, safetensors.torch.save(tensors, {_KEY: json.dumps(facts)}))
 
 
 def load_checkpoint(trainer: MetaTrainer, path: Path) -> None:
@@ -74,39 +76,72 @@ def load_checkpoint(trainer: MetaTrainer, path: Path) -> None:
         raise FileNotFoundError(f"path is {path.name!r}, and there is no such checkpoint")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["metarules"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            facts = json.loads((file.metadata() or {})[_KEY])
+            # clones: they will be written to, and must not be tied to the file
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path.name} is truncated or no checkpoint of this package ({error})") from error
-    if facts.get("format") != FORMAT:
-        raise ValueError(f"{path.name} has format {facts.get('format')!r}; allowed: {FORMAT}")
-    mine = repr((trainer.settings, trainer.distribution))
-    if facts["settings"] != mine:
+    found = facts.get("format") if isinstance(facts, dict) else None
+    if found != FORMAT:
+        raise ValueError(f"{path.name} has format {found!r}; allowed: {FORMAT}")
+    _check_same_settings(path.name, facts.get("settings"), _settings(trainer))
+    try:  # read all of it before anything in the trainer changes
+        theta = {name: _same_shape(tensors, f"theta/{name}", p) for name, p in trainer.rule.named_parameters()}
+        average = {name: _same_shape(tensors, f"average/{name}", p) for name, p in trainer.rule.named_parameters()}
+        moments = {name: _moments(tensors, f"adam/{name}/") for name in theta}
+        groups = [_group(tensors, facts, i, old) for i, old in enumerate(trainer.groups)]
+        pool = [_dataset(tensors, facts, i) for i in range(len(trainer.pool.datasets))]
+        pool_next, number, skipped = (int(facts[name]) for name in ("pool_next", "number", "skipped"))
+        generator = torch.Generator()
+        generator.set_state(tensors["generator"])
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{path.name} belongs to a run with other settings:\n{facts['settings']}\nthis one has\n{mine}"
-        )
-    groups = [_group(tensors, facts, i, old) for i, old in enumerate(trainer.groups)]
+            f"{path.name} lacks a part or holds a wrong one ({error}); allowed: an unaltered file"
+        ) from error
     with torch.no_grad():
         for name, parameter in trainer.rule.named_parameters():
-            parameter.copy_(tensors[f"theta/{name}"])
-            trainer.average[name].copy_(tensors[f"average/{name}"])
-            prefix = f"adam/{name}/"
-            moments = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            trainer.optimiser.state[parameter] = moments
-    trainer.groups = groups
-    trainer.pool.datasets = [
-        Dataset(
-            data["name"],
-            tensors[f"pool{i}/x"],
-            tensors[f"pool{i}/y"],
-            tuple(data["shape"]) if data["shape"] else None,
-            tuple(data["class_names"]),
-        )
-        for i, data in enumerate(facts["pool"])
-    ]
-    trainer.pool.next = facts["pool_next"]
-    trainer.generator.set_state(tensors["generator"])
-    trainer.number, trainer.skipped = facts["number"], facts["skipped"]
+            parameter.copy_(theta[name])
+            trainer.optimiser.state[parameter] = moments[name]
+    trainer.average, trainer.groups, trainer.generator = average, groups, generator
+    trainer.pool.datasets, trainer.pool.next = pool, pool_next
+    trainer.number, trainer.skipped = number, skipped
+
+
+def _settings(trainer: MetaTrainer) -> dict[str, Any]:
+    """All that must be the same for a run to go on as if it had never stopped."""
+    rule = {"class": type(trainer.rule).__name__, **plain(getattr(trainer.rule, "settings", {}))}
+    return {"rule": rule, "meta_training": plain(trainer.settings), "distribution": plain(trainer.distribution)}
+
+
+def _check_same_settings(name: str, theirs: Any, ours: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another run, naming what differs."""
+    theirs = theirs if isinstance(theirs, dict) else {}
+    different = []
+    for part, values in ours.items():
+        other = theirs.get(part) if isinstance(theirs.get(part), dict) else {}
+        for key in sorted({*values, *other}):
+            if values.get(key) != other.get(key):
+                different.append(f"{part}.{key} is {other.get(key)!r} there and {values.get(key)!r} here")
+    if different:
+        raise ValueError(f"{name} belongs to a run with other settings: {'; '.join(different)}; allowed: the same")
+
+
+def _same_shape(tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
+    value = tensors[name]
+    if value.shape != like.shape or value.dtype != like.dtype:
+        raise ValueError(f"{name} has shape {list(value.shape)} and dtype {value.dtype}")
+    return value
+
+
+def _moments(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Adam's state of one parameter; empty before its first update."""
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _dataset(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], i: int) -> Dataset:
+    saved = facts["pool"][i]
+    names, shape = tuple(saved["class_names"]), saved["shape"]
+    return Dataset(saved["name"], tensors[f"pool{i}/x"], tensors[f"pool{i}/y"], tuple(shape) if shape else None, names)
 
 
 def _task_tensors(prefix: str, task: Task) -> dict[str, Tensor]:

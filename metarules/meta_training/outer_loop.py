@@ -1,6 +1,6 @@
 """The outer loop: theta follows the gradient of the meta-objective through truncated unrolls of many particles.
 
-Source: Metz et al., ICLR 2019, sections 3.3 and 4; what is known about doing it on a laptop: science.md 6.
+Source: Metz et al., ICLR 2019, sections 3.3 and 4; what we know about doing it on a laptop: README, Sources.
 """
 
 from __future__ import annotations
@@ -10,17 +10,24 @@ from dataclasses import dataclass
 
 import torch
 
+from metarules.inner_loop import DivergenceError
 from metarules.meta_training.particles import Group, birth, truncated_loss
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.tasks.distribution import DistributionSettings, TaskPool
 from metarules.update_rule import UpdateRule
 
-POOL = 96  # data sets kept ready; ours: about 25 MB, ten seconds to render
-
 
 @dataclass(frozen=True)
 class MetaStep:
-    """What one update of theta reports: the meta-loss, the meta-gradient's norm, and whether it was used."""
+    """What one update of theta reports.
+
+    Attributes:
+        number: meta-steps taken, this one included.
+        loss: the meta-objective, averaged over groups, particles and looks; NaN where a base model diverged.
+        gradient_norm: of the meta-gradient before clipping.
+        learning_rate: Adam's in this step.
+        skipped: True where loss or meta-gradient was not finite, and theta was left alone.
+    """
 
     number: int
     loss: float
@@ -32,11 +39,20 @@ class MetaStep:
 class MetaTrainer:
     """Everything that changes while a rule is meta-trained, and the one step that changes it.
 
+    Args:
+        rule: an unsupervised rule with theta, such as `LocalRule`.
+        settings: of the outer loop.
+        distribution: of the tasks.
+
+    Raises:
+        ValueError: a rule that has no theta or needs labels; batches that a task has too few examples for.
+
     Attributes:
         rule: the rule; its theta is updated in place.
         average: exponential average of theta, by parameter name: what is shipped.
         optimiser: Adam over theta.
-        groups: the particles.
+        groups: the particles, one group for each of `settings.architectures`.
+        pool: data sets that tasks are made of.
         generator: the one source of randomness.
         number: meta-steps taken.
         skipped: meta-gradients that were not finite and were not used.
@@ -51,27 +67,35 @@ class MetaTrainer:
         self.rule = rule
         self.settings = settings or MetaTrainingSettings()
         self.distribution = distribution or DistributionSettings()
+        _check_fit(rule, self.settings, self.distribution)
         self.generator = torch.Generator().manual_seed(self.settings.seed)
         self.average = {name: p.detach().clone() for name, p in rule.named_parameters()}
         self.optimiser = torch.optim.Adam(rule.parameters(), lr=self.settings.learning_rate)
-        self.pool = TaskPool(self.distribution, POOL, self.generator)
+        self.pool = TaskPool(self.distribution, self.settings.pool, self.generator)
         self.number = 0
         self.skipped = 0
         self.groups: list[Group] = [self._born(widths, age=True) for widths in self.settings.architectures]
 
     def step(self) -> MetaStep:
-        """One update of theta from the next groups in turn."""
+        """One update of theta from the next groups in turn.
+
+        Groups whose life is over, or whose phi is no longer finite, are born anew. A meta-gradient that is not finite
+        is counted and thrown away.
+        """
         s = self.settings
         chosen = [(self.number * s.groups_per_step + i) % len(self.groups) for i in range(s.groups_per_step)]
         self.optimiser.zero_grad(set_to_none=True)
         total = 0.0
         for index in chosen:
-            group = self.groups[index]
-            loss, group = truncated_loss(self.rule, group, s, self.generator)
+            try:
+                loss, group = truncated_loss(self.rule, self.groups[index], s, self.generator)
+            except DivergenceError:
+                total = float("nan")
+                self.groups[index] = self._born(s.architectures[index])
+                continue
             (loss / s.groups_per_step).backward()
             total += float(loss.detach()) / s.groups_per_step
-            alive = all(bool(torch.isfinite(t).all()) for _, t in group.phi.tensors())
-            self.groups[index] = group if alive and not group.over else self._born(s.architectures[index])
+            self.groups[index] = self._born(s.architectures[index]) if group.over else group
         rate = self._learning_rate()
         norm = float(torch.nn.utils.clip_grad_norm_(self.rule.parameters(), s.clip))
         usable = math.isfinite(norm) and math.isfinite(total)
@@ -87,6 +111,9 @@ class MetaTrainer:
 
     def _born(self, widths: tuple[int, ...], *, age: bool = False) -> Group:
         task = self.pool.draw(self.settings.particles, self.generator)
+        dtype = next(self.rule.parameters()).dtype
+        if task.x.dtype != dtype:
+            task = task.to(dtype)
         return birth(widths, task, self.settings, self.generator, age=age)
 
     def _learning_rate(self) -> float:
@@ -102,3 +129,20 @@ class MetaTrainer:
         keep = min(self.settings.average, (1 + self.number) / (10 + self.number))
         for name, parameter in self.rule.named_parameters():
             self.average[name].mul_(keep).add_(parameter, alpha=1 - keep)
+
+
+def _check_fit(rule: UpdateRule, settings: MetaTrainingSettings, distribution: DistributionSettings) -> None:
+    """Refuse at once what would fail in the middle of a run."""
+    if next(rule.parameters(), None) is None:
+        raise ValueError(f"rule is a {type(rule).__name__}, which has no theta; allowed: a rule with parameters")
+    if rule.needs_labels:
+        raise ValueError(f"rule is a {type(rule).__name__}, which needs labels; allowed: an unsupervised rule")
+    n = distribution.n_examples
+    if settings.batch_size[1] > n:
+        raise ValueError(f"batch_size is {settings.batch_size}; allowed: at most {n}, the examples of a task")
+    most = n // distribution.n_classes // settings.labelled_batches
+    if settings.labels_per_class > most:
+        raise ValueError(
+            f"labels_per_class is {settings.labels_per_class}; allowed: 1 .. {most}, since {n} examples in "
+            f"{distribution.n_classes} classes must fill {settings.labelled_batches} labelled batches"
+        )

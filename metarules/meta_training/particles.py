@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from metarules.base_model import BaseModelState, InitSettings, forward_unchecked, init_state
-from metarules.meta_objective import one_hot, ridge_cosine_loss
+from metarules.inner_loop import check_finite
+from metarules.meta_objective import one_hot, ridge_cosine_score
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.tasks import Task
 from metarules.update_rule import Batch, UpdateRule
@@ -25,7 +26,7 @@ class Group:
 
     Attributes:
         phi: their base models [particles].
-        task: their data [particles, N, n_0], or None before their first life.
+        task: their data [particles, N, n_0].
         step: inner steps lived.
         horizon: inner steps at which they are born anew.
         batch_size: examples of each inner step in this life.
@@ -47,7 +48,8 @@ def draw_integer(low: int, high: int, generator: torch.Generator, *, log: bool =
     """A whole number in low .. high, uniform or log-uniform."""
     share = float(torch.rand((), generator=generator, dtype=torch.float64))
     if log:
-        return min(high, int(math.exp(math.log(low) + share * (math.log(high + 1) - math.log(low)))))
+        drawn = int(math.exp(math.log(low) + share * (math.log(high + 1) - math.log(low))))
+        return min(high, max(low, drawn))  # exp(log(low)) may lie a rounding below low
     return min(high, low + int(share * (high - low + 1)))
 
 
@@ -81,34 +83,33 @@ def truncated_loss(
     Returns:
         The mean meta-objective over looks and particles, with its graph back to theta; and the group as it then stands,
         cut off from the graph.
+
+    Raises:
+        DivergenceError: phi stopped being finite.
     """
     length = min(draw_integer(*settings.truncation, generator), group.horizon - group.step)
     phi = group.phi
     losses = []
     for t in range(1, length + 1):
-        phi = rule.step(phi, Batch(group.task.sample(group.batch_size, generator).x))
+        batch = Batch(group.task.sample(group.batch_size, generator).x)
+        phi = check_finite(rule.step(phi, batch), phi, group.step + t)
         if t == length or t % settings.objective_every == 0:
             losses.append(look(phi, group.task, settings, generator).mean())
     return torch.stack(losses).mean(), replace(group, phi=phi.detach(), step=group.step + length)
 
 
 def look(phi: BaseModelState, task: Task, settings: MetaTrainingSettings, generator: torch.Generator) -> Tensor:
-    """The meta-objective of each particle [particles]; its two labelled batches share their batch statistics."""
-    a, b = task.sample_labelled(settings.labels_per_class, generator, 2)
-    n_a = a.x.shape[-2]
-    features = forward_unchecked(phi, torch.cat([a.x, b.x], -2)).features
-    y_a, y_b = (one_hot(batch.y, task.n_classes, features.dtype) for batch in (a, b) if batch.y is not None)
-    s = settings.objective
-    return ridge_cosine_loss(
-        features[..., :n_a, :],
-        y_a,
-        features[..., n_a:, :],
-        y_b,
-        s.ridge,
-        standardise_features=s.standardise_features,
-        centre_targets=s.centre_targets,
-        normalise_predictions=s.normalise_predictions,
-        normalise_features=s.normalise_features,
-        hinge=s.hinge,
-        train_share=s.train_share,
-    )
+    """The meta-objective of each particle [particles].
+
+    Several labelled batches pass through together (shared batch statistics); each is fitted in turn and scored on all
+    the others, which takes out most of the noise of the labels' draw for the price of a few small solves.
+    """
+    batches = task.sample_labelled(settings.labels_per_class, generator, settings.labelled_batches)
+    n, k = batches[0].x.shape[-2], len(batches)
+    features = forward_unchecked(phi, torch.cat([batch.x for batch in batches], -2)).features
+    labels = torch.cat([batch.y for batch in batches if batch.y is not None], -1)
+    targets = one_hot(labels, task.n_classes, features.dtype)
+    rolled = [(torch.roll(features, -i * n, -2), torch.roll(targets, -i * n, -2)) for i in range(k)]
+    f, y = (torch.stack(parts) for parts in zip(*rolled, strict=True))
+    score = ridge_cosine_score(f[..., :n, :], y[..., :n, :], f[..., n:, :], y[..., n:, :], settings.objective)
+    return score.loss.mean(0)

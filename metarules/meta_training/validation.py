@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from metarules._checks import check_number
 from metarules.base_model import InitSettings, forward_unchecked, init_state
 from metarules.inner_loop import DivergenceError, unroll
 from metarules.meta_objective import MetaObjectiveSettings, one_hot, ridge_cosine_score
@@ -14,7 +15,7 @@ from metarules.tasks import Task
 from metarules.update_rule import Batch, UpdateRule
 
 _OBJECTIVE = MetaObjectiveSettings(ridge=3.0, standardise_features=True)
-_SETS = 6  # labelled batches drawn; one is fitted, the others are scored
+N_SETS = 6  # labelled batches drawn; one is fitted, the others are scored
 
 
 @torch.no_grad()
@@ -35,15 +36,21 @@ def validate(
 
     Args:
         rule: the rule.
-        task: [tasks, N, n_0].
+        task: x [tasks, N, n_0].
         widths: of the base models' layers above the input.
         steps, batch_size: of the inner loop.
-        labels_per_class: labelled examples of each class; five times as many others are scored.
+        labels_per_class: labelled examples of each class to fit; five times as many others are scored.
         seed: of everything random.
 
     Returns:
         Accuracy of each task [tasks]; chance for all where a base model diverged.
+
+    Raises:
+        ValueError: more examples wanted than the tasks have, numbers out of range, a rule of another dtype than task.x.
+        TypeError: arguments of the wrong type.
     """
+    check_number("steps", steps, low=0, integer=True)
+    check_number("batch_size", batch_size, low=2, high=task.n_examples, integer=True)
     generator = torch.Generator().manual_seed(seed)
     phi = init_state(
         (task.n_inputs, *widths),
@@ -52,12 +59,11 @@ def validate(
         generator=generator,
         dtype=task.x.dtype,
     )
-    labelled = task.sample_labelled(labels_per_class, generator, _SETS)
-    batches = [Batch(task.sample(batch_size, generator).x) for _ in range(steps)]
+    labelled = task.sample_labelled(labels_per_class, generator, N_SETS)
     try:
-        phi = unroll(rule, phi, batches)
+        phi = unroll(rule, phi, (Batch(task.sample(batch_size, generator).x) for _ in range(steps)))
     except DivergenceError:
-        return torch.full(task.tasks, 1 / task.n_classes)
+        return torch.full(task.tasks, 1 / task.n_classes, dtype=task.x.dtype)
     features = forward_unchecked(phi, torch.cat([batch.x for batch in labelled], -2)).features
     targets = [one_hot(batch.y, task.n_classes, features.dtype) for batch in labelled if batch.y is not None]
     n = labels_per_class * task.n_classes

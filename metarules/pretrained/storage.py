@@ -8,10 +8,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import safetensors
@@ -19,12 +18,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from metarules._checks import check_choice, check_names
+from metarules._checks import FLOATS, check_choice, check_names
 from metarules._files import write_atomically
 from metarules.update_rule import InnerSettings, LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
 
 FORMAT = 1  # raise when an older reader would misread the file
-_KINDS: dict[str, tuple[Callable[..., UpdateRule], Callable[..., Any]]] = {
+_KEY = "metarules"  # under which the header keeps the card
+_KINDS: dict[str, tuple[type[UpdateRule], type[Any]]] = {
     "local": (LocalRule, LocalRuleSettings),
     "paper": (PaperRule, PaperRuleSettings),
 }
@@ -33,9 +33,10 @@ _KINDS: dict[str, tuple[Callable[..., UpdateRule], Callable[..., Any]]] = {
 def shipped_rules() -> tuple[str, ...]:
     """Names of the rules that come with the package, for `load_rule`."""
     folder = resources.files("metarules.pretrained") / "rules"
-    return tuple(
-        sorted(p.name.removesuffix(".safetensors") for p in folder.iterdir() if p.name.endswith(".safetensors"))
-    )
+    if not folder.is_dir():
+        return ()
+    names = (entry.name for entry in folder.iterdir() if entry.name.endswith(".safetensors"))
+    return tuple(sorted(name.removesuffix(".safetensors") for name in names))
 
 
 def load_rule(name_or_path: str | os.PathLike[str]) -> UpdateRule:
@@ -48,7 +49,8 @@ def load_rule(name_or_path: str | os.PathLike[str]) -> UpdateRule:
         The rule on the CPU, with `.card` and `.recommended`.
 
     Raises:
-        ValueError: an unknown name; a file that is truncated, pickled, or not a rule of this package.
+        ValueError: an unknown name; a file that is truncated, pickled, not a rule of this package or of another
+            version; a card or tensors that make no rule.
         FileNotFoundError: a path that leads nowhere.
     """
     path = _locate(name_or_path)
@@ -66,44 +68,51 @@ def save_rule(rule: UpdateRule, path: str | os.PathLike[str], card: Mapping[str,
 
     Args:
         rule: a `LocalRule` or `PaperRule`.
-        path: where to; must end in .safetensors.
-        card: what to tell about the rule; merged over `rule.card`. "recommended" holds the fields of `InnerSettings`.
+        path: where to; must end in .safetensors. Missing folders are made.
+        card: what to tell about the rule; merged over `rule.card`. "recommended" holds fields of `InnerSettings` and
+            is `rule.recommended` unless given. "format", "kind" and "settings" are filled in here.
 
     Returns:
         The path written.
 
     Raises:
-        TypeError: a rule with no theta to save.
+        TypeError: a rule with no theta to save, or of a class of your own, which could not be found again.
         ValueError: another ending; a card that JSON cannot hold; theta that is not finite.
+        OSError: the file cannot be written; an older one is then untouched.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"path is {path.name!r}; allowed: a name ending in .safetensors")
-    kinds = {LocalRule: "local", PaperRule: "paper"}
-    kind = next((name for cls, name in kinds.items() if isinstance(rule, cls)), None)
+    kind = next((name for name, (rule_type, _) in _KINDS.items() if type(rule) is rule_type), None)
     if kind is None:
-        raise TypeError(f"rule is a {type(rule).__name__}; allowed: {', '.join(c.__name__ for c in kinds)}")
+        allowed = ", ".join(rule_type.__name__ for rule_type, _ in _KINDS.values())
+        raise TypeError(f"rule is a {type(rule).__name__}; allowed: {allowed}")
     tensors = {name: p.detach().cpu().contiguous() for name, p in rule.named_parameters()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"rule has NaN or infinite numbers in {name}; allowed: finite theta")
-    full = dict(rule.card) | dict(card or {})
-    full.setdefault("recommended", dataclasses.asdict(rule.recommended))
-    InnerSettings(**full["recommended"])
+    given = dict(card or {})
+    recommended = _inner_settings("card", given.get("recommended", plain(rule.recommended)))
+    full = {**rule.card, **given, "recommended": plain(recommended)}
     full |= {"format": FORMAT, "kind": kind, "settings": plain(rule.settings)}
     try:
         text = json.dumps(full, indent=1, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"card cannot be written as JSON ({error}); allowed: plain finite values") from error
-    write_atomically(path, safetensors.torch.save(tensors, {"metarules": text}))
+    write_atomically(path, safetensors.torch.save(tensors, {_KEY: text}))
     write_atomically(path.with_suffix(".json"), (text + "\n").encode())
     return path
 
 
-def plain(settings: Any) -> dict[str, Any]:
-    """A settings dataclass as plain values, ready for JSON."""
-    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+def plain(value: Any) -> Any:
+    """Settings as plain values, ready for JSON: dataclasses and mappings become dicts, tuples lists, all the way in."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(v) for v in value]
+    return value
 
 
 def _locate(name_or_path: str | os.PathLike[str]) -> Path:
@@ -112,12 +121,11 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"name_or_path is {str(name_or_path)!r}, and there is no such file")
         return path
-    if path.suffix or len(path.parts) != 1:
+    if str(name_or_path) not in shipped_rules():
         raise ValueError(
             f"name_or_path is {str(name_or_path)!r}; allowed: a shipped name ({', '.join(shipped_rules()) or 'none'}) "
             "or a file ending in .safetensors (pickled files are never loaded)"
         )
-    check_choice("name_or_path", str(name_or_path), shipped_rules())
     return Path(str(resources.files("metarules.pretrained") / "rules" / f"{name_or_path}.safetensors"))
 
 
@@ -133,19 +141,17 @@ def _diagnose(path: Path) -> str:
 
 def _build(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> UpdateRule:
     """Make the rule the card describes and give it the tensors."""
-    if "metarules" not in metadata:
-        raise ValueError(f"{name} has no rule card in its header; allowed: a file written by save_rule")
-    card = json.loads(metadata["metarules"])
-    if card.get("format") != FORMAT:
-        raise ValueError(f"{name} has format {card.get('format')!r}; allowed: {FORMAT}")
-    check_choice(f"kind in {name}", card.get("kind"), _KINDS)
+    card = _read_card(name, metadata)
+    check_choice(f"kind in {name}", card.get("kind"), sorted(_KINDS))
     rule_type, settings_type = _KINDS[card["kind"]]
-    try:
-        settings = settings_type(**card["settings"])
-    except TypeError as error:
-        raise ValueError(f"{name} has settings this version does not know: {error}") from error
+    given = _section(f"settings in {name}", card.get("settings"), settings_type)
     dtype = next(iter(tensors.values())).dtype if tensors else torch.float32
-    rule = rule_type(settings, dtype=dtype)
+    if dtype not in FLOATS:
+        raise ValueError(f"{name} holds tensors of dtype {dtype}; allowed: {', '.join(map(str, FLOATS))}")
+    try:
+        rule = rule_type(settings_type(**given), dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"settings in {name}: {error}") from error
     wanted = dict(rule.named_parameters())
     check_names(f"{name}", tensors, wanted)
     for key, parameter in wanted.items():
@@ -160,6 +166,38 @@ def _build(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
             raise ValueError(f"{name}: {key} holds NaN or infinite numbers; allowed: finite theta")
         with torch.no_grad():
             parameter.copy_(tensors[key])
-    rule.card = MappingProxyType(card)
-    rule.recommended = InnerSettings(**card["recommended"])
+    rule.recommended = _inner_settings(name, card.get("recommended"))
+    rule.card = card
     return rule
+
+
+def _read_card(name: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The card out of a file's header."""
+    if _KEY not in metadata:
+        raise ValueError(f"{name} has no rule card in its header; allowed: a file written by save_rule")
+    try:
+        card = json.loads(metadata[_KEY])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name} has a card that is no JSON ({error}); allowed: a file by save_rule") from error
+    if not isinstance(card, dict):
+        raise ValueError(f"{name} has a card that is a {type(card).__name__}; allowed: a file by save_rule")
+    if card.get("format") != FORMAT:
+        raise ValueError(f"{name} has format {card.get('format')!r}; allowed: {FORMAT}")
+    return card
+
+
+def _section(name: str, value: Any, settings_type: type[Any]) -> dict[str, Any]:
+    """A part of a card that holds fields of a settings class."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} is {value!r}; allowed: fields of {settings_type.__name__} by name")
+    check_names(name, value, [f.name for f in dataclasses.fields(settings_type)])
+    return dict(value)
+
+
+def _inner_settings(name: str, value: Any) -> InnerSettings:
+    """The "recommended" of a card; what it leaves out takes its default."""
+    given = _section(f"recommended in {name}", value, InnerSettings)
+    try:
+        return InnerSettings(**given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"recommended in {name}: {error}") from error

@@ -1,6 +1,6 @@
 """The distribution of tasks a rule is meta-trained on: many kinds of data, always with permuted inputs.
 
-Source: Metz et al., ICLR 2019, section 4 (data sets and permutations sampled per task); breadth: ours (README, Sources).
+Source: Metz et al., ICLR 2019, section 4 (data sets and permutations sampled per task); breadth: README, Sources.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from dataclasses import dataclass, replace
 import torch
 
 from metarules._checks import check_choice, check_number
-from metarules.tasks._options import check_generator
+from metarules.tasks._options import check_generator, check_pair
 from metarules.tasks.dataset import Dataset
 from metarules.tasks.decoders import random_decoder
 from metarules.tasks.glyph_rendering import BROAD_GLYPHS, NEAT_GLYPHS, GlyphSettings
 from metarules.tasks.glyphs import glyphs
 from metarules.tasks.making import make_task, stack_tasks
 from metarules.tasks.task import Task
+
+# Of the 20 held-out letters four pairs look alike once scaled to one size (K k, M m, X x, Y y), and a task draws at
+# most one of each. The training letters would allow 21, but what cannot be validated is not trained.
+MAX_CLASSES = 16
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,10 @@ class DistributionSettings:
 
     Attributes:
         n_examples: N of every task.
-        n_classes: classes of every task.
+        n_classes: classes of every task, at most 16: the held-out letters that can be told apart.
         size: images are size x size, so n_0 = size^2.
         glyph_share: probability that a task is made of glyphs rather than of a random decoder.
-        inverted_share: probability that a glyph task is white on black instead of black on white.
+        inverted_share: probability that a glyph task has ink 0 on paper 1 instead of ink 1 on paper 0.
         clusters: most clusters per class of a decoder's latents.
         separation: least and most distance between classes of a decoder's latents.
         glyphs: ranges of the glyphs' deformations, one of which is drawn for each task.
@@ -44,17 +48,15 @@ class DistributionSettings:
     glyphs: tuple[GlyphSettings, ...] = (NEAT_GLYPHS, GlyphSettings(), BROAD_GLYPHS)  # ours: neat to spoilt
 
     def __post_init__(self) -> None:
-        check_number("n_examples", self.n_examples, low=2, integer=True)
-        check_number("n_classes", self.n_classes, low=2, high=20, integer=True)
+        check_number("n_classes", self.n_classes, low=2, high=MAX_CLASSES, integer=True)
+        check_number("n_examples", self.n_examples, low=self.n_classes, integer=True)
         check_number("size", self.size, low=8, high=28, integer=True)
         check_number("glyph_share", self.glyph_share, low=0, high=1)
         check_number("inverted_share", self.inverted_share, low=0, high=1)
         check_number("clusters", self.clusters, low=1, high=10, integer=True)
-        low, high = self.separation
-        check_number("separation[0]", low, low=0)
-        check_number("separation[1]", high, low=low)
-        if not self.glyphs:
-            raise ValueError("glyphs is empty; allowed: at least one GlyphSettings")
+        check_pair("separation", self.separation, low=0, high=10)
+        if not self.glyphs or not all(isinstance(bend, GlyphSettings) for bend in self.glyphs):
+            raise ValueError(f"glyphs is {self.glyphs!r}; allowed: a tuple of one or more GlyphSettings")
 
 
 def draw_dataset(settings: DistributionSettings, split: str, generator: torch.Generator) -> Dataset:
@@ -99,7 +101,11 @@ class TaskPool:
     """
 
     def __init__(self, settings: DistributionSettings, size: int, generator: torch.Generator, fresh: int = 2) -> None:
-        """Render `size` training data sets; `fresh` of them are replaced at every draw."""
+        """Render `size` training data sets; `fresh` of them, the oldest, are replaced at every draw.
+
+        Raises:
+            ValueError, TypeError: numbers out of range, `fresh` above `size`, no generator.
+        """
         check_number("size", size, low=1, integer=True)
         check_number("fresh", fresh, low=0, high=size, integer=True)
         self.settings = settings
@@ -108,8 +114,13 @@ class TaskPool:
         self.datasets = [draw_dataset(settings, "train", generator) for _ in range(size)]
 
     def draw(self, n: int, generator: torch.Generator) -> Task:
-        """n tasks [n, N, n_0], data sets drawn with replacement."""
+        """n tasks [n, N, n_0], data sets drawn with replacement.
+
+        Raises:
+            ValueError, TypeError: n below 1 or no whole number, no generator.
+        """
         check_number("n", n, low=1, integer=True)
+        check_generator(generator)
         for _ in range(self.fresh):
             self.datasets[self.next] = draw_dataset(self.settings, "train", generator)
             self.next = (self.next + 1) % len(self.datasets)

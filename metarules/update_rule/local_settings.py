@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from metarules._checks import check_choice, check_names, check_number
 from metarules.update_rule.local_networks import EXAMPLE_INPUTS, NEURON_INPUTS
@@ -35,8 +34,8 @@ class LocalRuleSettings:
     decorrelation: bool = True  # lateral signal 1: the term decorr_x
     layer_stats: bool = True  # lateral signal 2: mean and RMS activity of the layer
     softmax: bool = True  # lateral signal 3: a neuron's share in a softmax over its layer, as input and as term
-    term_scales: Mapping[str, float] = field(default_factory=dict)  # multiply a term's coefficient; 0 switches it off
-    input_scales: Mapping[str, float] = field(default_factory=dict)  # multiply an input; 0 switches it off
+    term_scales: Mapping[str, float] = field(default_factory=dict, hash=False)  # factors on coefficients; 0: off
+    input_scales: Mapping[str, float] = field(default_factory=dict, hash=False)  # factors on inputs; 0: off
 
     def __post_init__(self) -> None:
         for name in ("channels", "signals", "readouts"):
@@ -51,7 +50,7 @@ class LocalRuleSettings:
             check_names(name, scales, allowed)
             for key, value in scales.items():
                 check_number(f"{name}[{key!r}]", value)
-            object.__setattr__(self, name, MappingProxyType(scales))
+            object.__setattr__(self, name, scales)
 
     def input_scale(self, name: str) -> float:
         """The factor on one input, 0 where a switch is off."""

@@ -1,0 +1,102 @@
+"""Few-shot accuracy over the inner steps, with a mark at the shown step and lines to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from metarules.plots import style
+from metarules.plots.film import Film
+
+_LINE = 0.145  # inches, height of a line of the labels in the margin
+
+
+class AccuracyFilm(Film):
+    """The curve so far (strong), the rest of it (faint), the number at the shown step, and comparison lines.
+
+    Args:
+        accuracies: in [0, 1], [frames, n_splits].
+        steps: inner step of each frame.
+        baselines: name -> accuracy, drawn as level lines labelled in the right margin.
+        labels_per_class: how many labels the read-out was given, for the heading.
+    """
+
+    def __init__(
+        self,
+        accuracies: np.ndarray,
+        steps: Sequence[int],
+        baselines: Mapping[str, float],
+        labels_per_class: int = 10,
+    ) -> None:
+        values = np.asarray(accuracies, dtype=float)
+        self.mean = values.mean(1)
+        self.error = values.std(1, ddof=1) / np.sqrt(values.shape[1]) if values.shape[1] > 1 else np.zeros(len(values))
+        self.steps = tuple(steps)
+        self.baselines = dict(baselines)
+        draws = values.shape[1]
+        subtitle = f"linear read-out of the top layer, {labels_per_class} labels per class, mean of {draws} draws"
+        figure, self._corner = style.panel_figure("Few-shot accuracy", subtitle)
+        left, bottom, width, height = 0.5, 0.45, 2.85, 2.05
+        axes = style.quiet_axes(style.axes_at(figure, left, bottom, width, height), "inner step")
+        lowest = min([float(np.nanmin(self.mean - self.error)), *self.baselines.values()])
+        low = max(0.0, np.floor((lowest - 0.04) * 10) / 10)
+        axes.set(xlim=style.step_limits(self.steps), ylim=(low, 1.0))
+        axes.fill_between(self.steps, self.mean - self.error, self.mean + self.error, color=style.FAINT, linewidth=0)
+        axes.plot(self.steps, self.mean, color=style.FORWARD, linewidth=1.2, alpha=0.45)
+        for value, dash in zip(self.baselines.values(), ("--", ":", "-."), strict=False):
+            axes.axhline(value, color=style.MUTED, linewidth=1.2, linestyle=dash)
+        self._write_margin(figure, left + width + 0.08, bottom, height, low)
+        (self._past,) = axes.plot([], [], color=style.FORWARD, linewidth=2.4)
+        (self._mark,) = axes.plot([], [], "o", color=style.BACKWARD, markersize=9, markeredgecolor=style.PAPER)
+        super().__init__(figure, len(self.mean), [self._past, self._mark, self._corner])
+
+    def set_frame(self, frame: int) -> None:
+        """Draw the curve up to a frame and write its number."""
+        self._past.set_data(self.steps[: frame + 1], self.mean[: frame + 1])
+        self._mark.set_data([self.steps[frame]], [self.mean[frame]])
+        self._corner.set_text(f"{self.mean[frame]:.2f} at step {self.steps[frame]}")
+
+    def alt(self, frame: int) -> str:
+        """The numbers in words."""
+        others = "".join(f"; {name.replace(chr(10), ' ')} {value:.2f}" for name, value in self.baselines.items())
+        return (
+            f"Curve of few-shot accuracy over the inner steps: {self.mean[frame]:.2f} at step {self.steps[frame]}, "
+            f"{self.mean[0]:.2f} before learning, {self.mean[-1]:.2f} at the last step{others}."
+        )
+
+    def _write_margin(self, figure: Figure, x: float, bottom: float, height: float, low: float) -> None:
+        """Label the level lines at their right end, moved apart where two lie close."""
+        top = bottom + height + 0.15
+        for name, value in sorted(self.baselines.items(), key=lambda item: -item[1]):
+            lines = name.count("\n") + 2
+            wanted = bottom + height * (value - low) / (1 - low) + 0.5 * lines * _LINE
+            top = min(wanted, top)
+            style.put_text(
+                figure, x, top, f"{name}\n{value:.2f}", size=style.SMALL, color=style.MUTED, va="top", linespacing=1.1
+            )
+            top -= (lines + 0.3) * _LINE
+
+
+def accuracy_figure(
+    accuracies: np.ndarray,
+    steps: Sequence[int],
+    baselines: Mapping[str, float] | None = None,
+    frame: int = -1,
+    labels_per_class: int = 10,
+) -> Figure:
+    """Draw few-shot accuracy over a trajectory, marked at one frame.
+
+    Args:
+        accuracies: in [0, 1], [frames, n_splits]; the band is plus and minus one standard error over the splits.
+        steps: inner step of each frame.
+        baselines: name -> accuracy.
+        frame: which one to mark; -1 is the last.
+        labels_per_class: labels the read-out was given.
+
+    Returns:
+        The Figure.
+    """
+    film = AccuracyFilm(accuracies, steps, baselines or {}, labels_per_class)
+    return film.figure_at(frame % film.frames)

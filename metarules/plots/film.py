@@ -1,0 +1,95 @@
+"""A film: one Figure that can show any of several frames, each frame drawn when first asked for and then kept.
+
+Scrubbing must answer in well under 200 ms. What does not move (axes, ticks, headings) is drawn once and kept as pixels;
+a frame draws only its moving artists over them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from metarules._checks import check_number
+from metarules.plots.style import DPI, SHARP, pixels_to_png
+
+_ABOVE = 100  # zorder of the first moving artist: over everything that stands still
+
+
+class Film:
+    """Base class of the panels' pictures. A subclass draws the Figure, names what moves, and writes two methods.
+
+    Args:
+        figure: drawn but for the moving artists' data.
+        frames: number of frames, at least 1.
+        moving: artists that `set_frame` changes, in the order in which they are drawn, above all others.
+
+    Raises:
+        ValueError: no frames.
+    """
+
+    def __init__(self, figure: Figure, frames: int, moving: Sequence[Artist]) -> None:
+        check_number("frames", frames, low=1, integer=True)
+        self.figure = figure
+        self.frames = frames
+        self._moving = list(moving)
+        for i, artist in enumerate(self._moving):
+            artist.set_zorder(_ABOVE + i)
+        self._canvas = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
+        self._ground: Any = None
+        self._pngs: dict[int, bytes] = {}
+        self._lock = threading.Lock()  # a widget's worker and its callbacks may ask at the same time
+
+    def set_frame(self, frame: int) -> None:
+        """Give the moving artists the data of a frame."""
+        raise NotImplementedError(f"{type(self).__name__} must define set_frame")
+
+    def alt(self, frame: int) -> str:
+        """What a frame shows, in a sentence or two, for readers who do not see it."""
+        raise NotImplementedError(f"{type(self).__name__} must define alt")
+
+    def figure_at(self, frame: Any) -> Figure:
+        """The Figure, showing a frame; the same object every time, so look before asking for the next."""
+        self._check(frame)
+        with self._lock:
+            self.set_frame(frame)
+        return self.figure
+
+    def png(self, frame: Any) -> bytes:
+        """PNG bytes of a frame, `SHARP` pixels for each CSS pixel; drawn once.
+
+        Raises:
+            ValueError: a frame outside 0 .. frames - 1.
+        """
+        self._check(frame)
+        with self._lock:
+            if frame not in self._pngs:
+                self.set_frame(frame)
+                self._pngs[frame] = pixels_to_png(self._pixels())
+            return self._pngs[frame]
+
+    def _pixels(self) -> np.ndarray:
+        """The Figure's pixels [height, width, 4], the moving artists drawn over the kept ground."""
+        if self._ground is None:
+            self.figure.set_dpi(DPI * SHARP)
+            self._show_moving(False)
+            self._canvas.draw()
+            self._show_moving(True)
+            self._ground = self._canvas.copy_from_bbox(self.figure.bbox)
+        self._canvas.restore_region(self._ground)
+        renderer = self._canvas.get_renderer()
+        for artist in self._moving:
+            artist.draw(renderer)
+        return np.asarray(self._canvas.buffer_rgba())
+
+    def _show_moving(self, visible: bool) -> None:
+        for artist in self._moving:
+            artist.set_visible(visible)
+
+    def _check(self, frame: Any) -> None:
+        check_number("frame", frame, low=0, high=self.frames - 1, integer=True)

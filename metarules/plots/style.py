@@ -1,0 +1,199 @@
+"""Colours, sizes and small helpers all pictures share, so that they look like one set and stay legible to everybody.
+
+Pictures are object-oriented matplotlib Figures on the Agg canvas, never pyplot: a widget's callbacks may run on another
+thread, and pyplot's hidden "current figure" is shared between threads.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+# Ten classes. Found by a random search that kept every pair at least 16 CIEDE2000 units apart for normal vision and for
+# simulated deuteranopia and protanopia alike (tab10 manages 1, Okabe and Ito's eight 11), and off the white ground.
+CLASS_COLOURS = (
+    "#227cfa",  # azure
+    "#840427",  # dark red
+    "#a4a009",  # olive
+    "#14ad9f",  # teal
+    "#f54f82",  # pink
+    "#1306f2",  # blue
+    "#8aed89",  # mint
+    "#a05a2b",  # brown
+    "#d5afff",  # lilac
+    "#4d4a60",  # slate
+)
+CLASS_MARKERS = ("o", "^", "s", "D", "v", "P")  # the next ten classes take the colours again with the next marker
+
+FORWARD = "#0072b2"  # W, the way up: Okabe and Ito's blue
+BACKWARD = "#b54800"  # V, the way down: their vermilion, darkened until it can be text
+OUTER = "#5b1a6b"  # the outer loop, theta: a purple dark enough not to be taken for the blue
+INK = "#1f2328"  # text
+MUTED = "#57606a"  # text that stands back, still 6 to 1 on white
+FAINT = "#d0d7de"  # grid lines, frames
+PAPER = "#ffffff"
+
+# Points. At 100 dots per inch a point is 1.39 pixels, so that 9.5 is the 13 pixels of JupyterLab's own controls.
+CORNER, TITLE, TEXT, SMALL = 12.0, 10.5, 9.5, 8.5
+DPI = 100  # one hundredth of an inch is one CSS pixel
+PANEL = (4.5, 3.3)  # inches; two panels stand side by side in the 920 pixels JupyterLab leaves a notebook on a laptop
+DIVERGING = "RdBu_r"  # blue below 0, white, red above: safe for red-green blindness
+SHARP = 2  # a PNG has this many pixels for each CSS pixel: screens of laptops show them all
+
+
+def class_colour(number: int) -> str:
+    """Colour of class 0, 1, 2, ..; the tenth class starts again, with another `class_marker`."""
+    return CLASS_COLOURS[number % len(CLASS_COLOURS)]
+
+
+def class_marker(number: int) -> str:
+    """matplotlib marker of class 0, 1, 2, .."""
+    return CLASS_MARKERS[number // len(CLASS_COLOURS) % len(CLASS_MARKERS)]
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of a colour in [0, 1], as WCAG 2 defines it."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours, 1 to 21, as WCAG 2 defines it; text wants 4.5."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def text_on(ground: str) -> str:
+    """Black or white, whichever reads better on this ground: 4.5 to 1 at least, whatever the ground."""
+    return max(("#000000", PAPER), key=lambda colour: contrast(colour, ground))
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty Figure of width x height inches, white, on its own Agg canvas."""
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def panel_figure(title: str, subtitle: str) -> tuple[Figure, Text]:
+    """A Figure of one panel's size: a heading, a quieter line below it, and in the corner what changes with the step.
+
+    Returns:
+        The Figure and the Text in its upper right corner, still empty.
+    """
+    figure = new_figure(*PANEL)
+    width, height = PANEL
+    put_text(figure, 0.1, height - 0.09, title, size=TITLE, weight="bold", va="top")
+    put_text(figure, 0.1, height - 0.33, subtitle, size=SMALL, color=MUTED, va="top")
+    return figure, put_text(figure, width - 0.1, height - 0.07, "", size=CORNER, weight="bold", ha="right", va="top")
+
+
+def put_text(figure: Figure, x: float, y: float, text: str, *, size: float = TEXT, **style: Any) -> Text:
+    """Write on a Figure, x and y in inches from its lower left corner; returns the Text."""
+    width, height = figure.get_size_inches()
+    return figure.text(x / width, y / height, text, fontsize=size, **{"color": INK, **style})
+
+
+def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at a place given in inches: layouts stay put, whatever is drawn in them."""
+    w, h = figure.get_size_inches()
+    return figure.add_axes((left / w, bottom / h, width / w, height / h))
+
+
+def bare(axes: Axes, frame: bool = True) -> Axes:
+    """Take ticks away; leave a faint frame, or none."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(frame)
+        spine.set_color(FAINT)
+    return axes
+
+
+def quiet_axes(axes: Axes, x: str, y: str = "") -> Axes:
+    """Axes for curves: labels, a faint grid, no box."""
+    axes.set_xlabel(x, fontsize=TEXT, color=INK, labelpad=2)
+    axes.set_ylabel(y, fontsize=TEXT, color=INK)
+    axes.tick_params(labelsize=SMALL, colors=MUTED, length=3)
+    axes.grid(True, color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(FAINT)
+    return axes
+
+
+def figure_to_png(figure: Figure, scale: float = SHARP) -> bytes:
+    """Draw a Figure into PNG bytes; the same Figure gives the same bytes, with no date or version in them.
+
+    Args:
+        figure: any Figure.
+        scale: pixels for each CSS pixel (a hundredth of an inch).
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI * scale, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def pixels_to_png(pixels: np.ndarray) -> bytes:
+    """PNG bytes of an image [height, width, 3 or 4], uint8; transparency is dropped.
+
+    Written by hand, since every row may then use the same filter (the difference from the row above): three times as
+    fast as Pillow, which tries them all, and as small.
+    """
+    height, width = pixels.shape[:2]
+    rows = np.ascontiguousarray(pixels[..., :3]).reshape(height, 3 * width)
+    lines = np.empty((height, 1 + 3 * width), dtype=np.uint8)
+    lines[:, 0] = 2  # PNG's filter "up"
+    lines[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=lines[1:, 1:])
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 1)), (b"IEND", b""))
+    body = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def spread(points: np.ndarray, least: float, rounds: int = 60) -> np.ndarray:
+    """Push labels apart until no two are nearer than `least`, or the rounds are over. Deterministic.
+
+    Args:
+        points: where the labels would like to be, [k, 2].
+        least: smallest distance wanted.
+        rounds: how often every pair that is too near is pushed apart.
+
+    Returns:
+        Where to put them, [k, 2].
+    """
+    moved = np.array(points, dtype=float)
+    angles = np.arange(len(moved))
+    moved += 1e-6 * least * np.stack([np.cos(angles), np.sin(angles)], -1)  # two at one place need a direction
+    for _ in range(rounds):
+        gap = moved[:, None] - moved[None]
+        distance = np.linalg.norm(gap, axis=-1) + np.eye(len(moved))
+        push = np.clip(least * 1.01 - distance, 0, None) * (1 - np.eye(len(moved)))
+        if not push.any():
+            break
+        moved += 0.5 * ((push / np.maximum(distance, 1e-12))[..., None] * gap).sum(1)
+    return moved
+
+
+def superscript(number: int) -> str:
+    """A whole number from 0 as superscript letters: 3 -> ³. Plain text draws ten times faster than mathtext."""
+    return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def step_limits(steps: Sequence[int]) -> tuple[float, float]:
+    """Limits of an axis of inner steps: a little room on both sides, so that marks at the ends are not cut."""
+    gap = 0.03 * max(steps[-1] - steps[0], 1)
+    return steps[0] - gap, steps[-1] + gap

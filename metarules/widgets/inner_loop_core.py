@@ -1,0 +1,190 @@
+"""What `InnerLoopExplorer` shows, computed without any widget: a rule learning a task, recorded step by step."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarules._checks import check_number
+from metarules.base_model import BaseModelState, InitSettings, forward, init_state
+from metarules.evaluation import probe_splits
+from metarules.evaluation.baselines import HIDDEN
+from metarules.evaluation.protocol import inner_settings
+from metarules.inner_loop import learn, weight_alignment
+from metarules.plots.embedding import project
+from metarules.tasks import Task
+from metarules.update_rule import UpdateRule
+from metarules.widgets.quick_probe import quick_accuracy
+from metarules.widgets.work import Progress, Stopped
+
+FRAMES = 50  # recorded steps, besides step 0: a frame every second step of the usual 100
+N_SPLITS = 5  # of the few-shot probe: a tenth of the protocol's, the same first five, for an answer within a second
+LABELS_PER_CLASS = 10  # the protocol's
+DOTS = 600  # examples in the embedding: more would hide each other
+MAX_STEPS = 2000  # inner steps a widget may be asked for: about ten seconds of a learned rule
+
+
+@dataclass(frozen=True, eq=False)
+class Exploration:
+    """A trajectory and all that is shown of it. F recorded steps, L layers, N examples.
+
+    Attributes:
+        task: the data.
+        sizes: (n_0, .., n_L).
+        seed: of initial weights and batches.
+        steps: recorded inner steps, [F], from 0.
+        states: phi at each of them.
+        accuracies: few-shot accuracy in [0, 1], [F, n_splits].
+        raw_accuracy: the same probe on the inputs themselves, mean over splits.
+        dots: which examples the embedding shows, [n_dots].
+        points: the embedding, [F, n_dots, 2], see `plots.project`.
+        filters: first-layer filters in image order [F, n_1, height, width]; [F, 1, n_0, n_1] for data without a shape.
+        cosines: cosine between W and V, [F, L].
+        sees_labels: whether the rule was given the labels of all examples.
+        changes_V: whether the rule changed V.
+    """
+
+    task: Task
+    sizes: tuple[int, ...]
+    seed: int
+    steps: tuple[int, ...]
+    states: tuple[BaseModelState, ...]
+    accuracies: np.ndarray
+    raw_accuracy: float
+    dots: np.ndarray
+    points: np.ndarray
+    filters: np.ndarray
+    cosines: np.ndarray
+    sees_labels: bool
+    changes_V: bool
+
+    def weights(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
+        """W and V of a layer, 1 .. L, at every recorded step: [F, n_in, n_out] each."""
+        chosen = [phi.layers[layer - 1] for phi in self.states]
+        return torch.stack([p.W for p in chosen]).numpy(), torch.stack([p.V for p in chosen]).numpy()
+
+    def frame_of(self, step: int) -> int:
+        """Number of the last frame recorded at or before an inner step; 0 for steps below 0."""
+        return max(int(np.searchsorted(self.steps, step, side="right")) - 1, 0)
+
+
+def recording_steps(steps: int, frames: int = FRAMES) -> tuple[int, ...]:
+    """At most frames + 1 inner steps to record, evenly spaced from 0, and the last one."""
+    stride = max(1, math.ceil(steps / frames))
+    return tuple(sorted({*range(0, steps + 1, stride), steps}))
+
+
+@torch.no_grad()
+def explore(
+    rule: UpdateRule,
+    task: Task,
+    *,
+    sizes: Sequence[int] | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    record_at: Iterable[int] | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> Exploration:
+    """Let a rule teach one base model, and work out all that the explorer shows.
+
+    The trajectory is that of `evaluation.learned_state` with the same arguments. The accuracy is that of
+    `evaluation.few_shot_accuracy` on its first five splits, which is what the explorer has time for.
+
+    Args:
+        rule: any rule; one with `needs_labels` is given the task's.
+        task: a single task, on the CPU.
+        sizes: (n_0, .., n_L); None takes the task's inputs and layers of 32, 32, 32.
+        steps, batch_size: None takes what the rule recommends.
+        seed: of initial weights and batches, from 0.
+        record_at: inner steps to record, which must hold 0; about 50 evenly spaced by default.
+        progress: called with (recorded, all) after every recorded step.
+        stop: set it to stop at the next recorded step.
+
+    Returns:
+        The `Exploration`.
+
+    Raises:
+        Stopped: `stop` was set.
+        DivergenceError: phi stopped being finite.
+        ValueError: settings out of range, a task with leading dimensions, a class with too few examples.
+        TypeError: arguments of a wrong type.
+    """
+    if not isinstance(rule, UpdateRule):
+        raise TypeError(f"rule must be an UpdateRule, got {type(rule).__name__}; see load_rule and get_rule")
+    if not isinstance(task, Task):
+        raise TypeError(f"task must be a metarules.tasks.Task, got {type(task).__name__}; see make_task")
+    if task.tasks:
+        raise ValueError(f"task has leading dimensions {list(task.tasks)}; allowed: none (pick one with task.task(0))")
+    check_number("seed", seed, low=0, high=2**31, integer=True)
+    inner = inner_settings(rule, task.n_examples, steps, batch_size)
+    check_number("steps", inner.steps, low=1, high=MAX_STEPS, integer=True)
+    wanted = recording_steps(inner.steps) if record_at is None else tuple(sorted({0, *record_at}))
+    splits = probe_splits(task.y, LABELS_PER_CLASS, N_SPLITS)
+    generator = torch.Generator().manual_seed(seed)
+    phi = init_state(
+        sizes or (task.n_inputs, *HIDDEN),
+        settings=InitSettings(weight_std=inner.weight_std, bias_std=inner.bias_std),
+        generator=generator,
+        dtype=task.x.dtype,
+    )
+    seen = 0
+
+    def recorder(phi: BaseModelState, task: Task) -> BaseModelState:
+        nonlocal seen
+        if stop is not None and stop.is_set():
+            raise Stopped(f"stopped after {wanted[seen]} of {inner.steps} steps")
+        seen += 1
+        if progress is not None:
+            progress(seen, len(wanted))
+        return phi.detach()
+
+    trajectory = learn(
+        rule,
+        phi,
+        task,
+        steps=inner.steps,
+        batch_size=inner.batch_size,
+        generator=generator,
+        record={"state": recorder},
+        record_at=wanted,
+    )
+    states = trajectory.states
+    features = torch.stack([forward(state, task.x).features for state in states])
+    dots = some_rows(task.n_examples, DOTS)
+    first, last = states[0], states[-1]
+    return Exploration(
+        task=task,
+        sizes=first.sizes,
+        seed=seed,
+        steps=trajectory.steps,
+        states=tuple(states),
+        accuracies=quick_accuracy(features, task.y, splits).numpy(),
+        raw_accuracy=float(quick_accuracy(task.x.unsqueeze(0), task.y, splits).mean()),
+        dots=dots,
+        points=project(features.numpy())[:, dots],
+        filters=_filters(torch.stack([state.layers[0].W for state in states]), task),
+        cosines=torch.stack([weight_alignment(state) for state in states]).numpy(),
+        sees_labels=rule.needs_labels,
+        changes_V=any(not torch.equal(a.V, b.V) for a, b in zip(first.layers, last.layers, strict=True)),
+    )
+
+
+def some_rows(n: int, most: int) -> np.ndarray:
+    """At most `most` of n row numbers, evenly mixed and always the same, in rising order."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    return np.sort(order[:most].numpy())
+
+
+def _filters(W: Tensor, task: Task) -> np.ndarray:
+    """First-layer weights [F, n_0, n_1] as images, or as one matrix for each frame."""
+    if task.shape is None:
+        return W.unsqueeze(1).numpy()
+    return task.image(W.mT).numpy()

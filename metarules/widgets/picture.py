@@ -1,0 +1,109 @@
+"""A PNG picture with alternative text. (`ipywidgets.Image` has none, and fails to show when given a tooltip.)"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import anywidget
+import traitlets
+from PIL import Image
+
+_ESM = """
+function render({ model, el }) {
+  const img = document.createElement("img");
+  img.style.cssText = "display: block; max-width: 100%; height: auto; border-radius: 4px; background: white";
+  const draw = () => {
+    const url = URL.createObjectURL(new Blob([model.get("value")], { type: "image/png" }));
+    const old = img.src;
+    img.src = url;
+    if (old) URL.revokeObjectURL(old);
+  };
+  const tell = () => {
+    img.alt = model.get("alt");
+    img.width = model.get("width");
+  };
+  model.on("change:value", draw);
+  model.on("change:alt change:width", tell);
+  tell();
+  draw();
+  el.appendChild(img);
+  return () => URL.revokeObjectURL(img.src);
+}
+export default { render };
+"""
+
+
+class Picture(anywidget.AnyWidget):
+    """A PNG shown at a fixed width in CSS pixels, narrower where the page is; a change of `value` does not flicker.
+
+    Traits:
+        value: PNG bytes.
+        alt: what the picture shows, for readers who do not see it.
+        width: CSS pixels.
+    """
+
+    _esm = _ESM
+    value = traitlets.Bytes(b"").tag(sync=True)
+    alt = traitlets.Unicode("").tag(sync=True)
+    width = traitlets.Int(450).tag(sync=True)
+
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self.layout.align_self = "flex-start"
+        self.layout.max_width = "100%"
+
+    def __repr__(self) -> str:
+        return "Picture()"
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """The live widget, and its PNG for readers without a kernel."""
+        return with_png(super()._repr_mimebundle_(**options), self.value)
+
+
+def with_png(bundle: Any, png: bytes) -> Any:
+    """Add a PNG to a widget's MIME bundle: what is shown where widgets are dead, and what a notebook stores.
+
+    Args:
+        bundle: what `_repr_mimebundle_` returned: data, (data, metadata), or None.
+        png: the picture.
+    """
+    if isinstance(bundle, tuple):
+        return {**bundle[0], "image/png": png}, bundle[1]
+    return {**(bundle or {}), "image/png": png}
+
+
+def side_by_side(pngs: Sequence[bytes], columns: int = 2, scale: float = 0.6) -> bytes:
+    """Pictures of one size laid out in rows, as one PNG.
+
+    Args:
+        pngs: at least one.
+        columns: pictures in a row.
+        scale: size over that of the originals, which are drawn for sharp screens.
+
+    Raises:
+        ValueError: no pictures.
+    """
+    if not pngs:
+        raise ValueError("pngs is empty; allowed: at least one picture")
+    images = [Image.open(io.BytesIO(png)).convert("RGB") for png in pngs]
+    width, height = (round(side * scale) for side in images[0].size)
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (width * min(columns, len(images)), height * rows), "white")
+    for i, image in enumerate(images):
+        sheet.paste(
+            image.resize((width, height), Image.Resampling.LANCZOS), (i % columns * width, i // columns * height)
+        )
+    return _compact(sheet)
+
+
+def compact_png(png: bytes) -> bytes:
+    """The same picture with at most 128 colours: a third of the size, which a notebook stores twice."""
+    return _compact(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def _compact(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.quantize(128, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
