@@ -64,11 +64,12 @@ def test_forward_is_the_formula():
 
 @pytest.mark.parametrize("name", NONLINEARITIES)
 def test_nonlinearity_derivative_equals_autograd(name: str):
-    value, derivative = get_nonlinearity(name)
+    value, derivative, module = get_nonlinearity(name)
     z = (inputs(50) * 2).requires_grad_()
     out = value(z)
     expected = torch.autograd.grad(out.sum(), z)[0] if out.requires_grad else torch.zeros_like(z)
     torch.testing.assert_close(derivative(z.detach()), expected, rtol=1e-12, atol=1e-12)
+    assert torch.equal(module()(z), out)
 
 
 @pytest.mark.parametrize("name", NONLINEARITIES)

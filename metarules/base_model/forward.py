@@ -150,22 +150,8 @@ class FrozenBaseModel:
             with torch.no_grad():
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(bias)
-            parts += [linear, _Elementwise(self.nonlinearity)]
+            parts += [linear, get_nonlinearity(self.nonlinearity).module()]
         return nn.Sequential(*parts)
-
-
-class _Elementwise(nn.Module):
-    """A nonlinearity by name as a module."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-    def forward(self, z: Tensor) -> Tensor:
-        return get_nonlinearity(self.name).value(z)
-
-    def extra_repr(self) -> str:
-        return self.name
 
 
 def freeze(state: BaseModelState, x: Tensor) -> FrozenBaseModel:

@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import metarules
 from metarules._checks import check_choice, check_tensor
 from metarules._files import write_atomically
 
 DIGITS = 6  # decimals of an accuracy in JSON; one example of 1700 is 0.0006
 CLEAR = 2.0  # "above" and "below" mean by more than this many paired standard errors
-PACKAGES = ("metarules", "torch", "numpy", "scikit-learn")
+PACKAGES = ("torch", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ class Results:
 
 def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages a result depends on."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "metarules": metarules.__version__}
     for name in PACKAGES:
         try:
             found[name] = version(name)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import psutil  # comes with ipykernel
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90  # it takes 3 on an idle machine
