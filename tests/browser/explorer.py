@@ -44,7 +44,6 @@ class Explorer:
 
     slider = "metarules-step-slider"
     status = ".metarules-status"
-    everything = ".metarules-widget"
 
     def __init__(self, lab: LabPage) -> None:
         self.lab = lab
