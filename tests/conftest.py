@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say plainly which browser tests were left out, and how to have them."""
     skipped = terminalreporter.stats.get("skipped", [])
-    left_out = sorted({report.nodeid for report in skipped if "browser" in report.keywords})
+    left_out = sorted({report.nodeid for report in skipped if "no Chromium found" in str(report.longrepr)})
     if left_out:
         terminalreporter.section("browser tests left out: no Chromium found")
         for nodeid in left_out:

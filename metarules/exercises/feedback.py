@@ -30,7 +30,7 @@ class Feedback:
         word = "Right" if self.right else "Not yet"
         return (
             f'<div style="border-left: 4px solid {edge}; padding: 0.4em 0.8em">'
-            f"<strong>{word}.</strong> {html.escape(self.message)}</div>"
+            f"<strong>{word}.</strong> {html.escape(self.message[:1].upper() + self.message[1:])}</div>"
         )
 
 

@@ -173,7 +173,8 @@ class InnerLoopExplorer(Explorable):
         steps = view.exploration.steps
         stride = steps[1] - steps[0]
         for control in (self.slider, self.play):
-            self.set_quietly(control, max=steps[-1], step=stride)
+            # from 0: the browser rounds a value that is no multiple of the new stride, and sends it back
+            self.set_quietly(control, value=0, max=steps[-1], step=stride)
         self.set_quietly(self.play, playing=False)
         self._put_back()
         self._go(steps[-1])
