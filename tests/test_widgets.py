@@ -227,7 +227,7 @@ def test_it_opens_at_the_end_with_the_story_told(explorer: InnerLoopExplorer):
 
 
 def test_at_most_four_controls_are_in_sight(explorer: InnerLoopExplorer):
-    controls, fold, _, panels = explorer.children
+    _, controls, fold, _, panels = explorer.children
     assert len(controls.children) == 4
     assert isinstance(fold, ipywidgets.Accordion) and fold.selected_index is None
     assert {"metarules-fold"} <= set(fold._dom_classes) and {"metarules-panels"} <= set(panels._dom_classes)
