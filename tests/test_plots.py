@@ -251,7 +251,7 @@ def test_idea_from_the_command_line(tmp_path, capsys):
     out = tmp_path / "new" / "idea.png"
     assert main(["idea", str(out)]) == 0
     first = out.read_bytes()
-    assert Image.open(io.BytesIO(first)).size == (1840, 1080)
+    assert Image.open(io.BytesIO(first)).size == (920 * style.SHARP, 540 * style.SHARP)
     assert "wrote" in capsys.readouterr().out
     main(["idea", str(out)])
     assert out.read_bytes() == first
@@ -282,7 +282,7 @@ def test_a_film_shows_each_frame_as_the_figure_does(name: str):
     for frame, png in zip(order, pngs, strict=True):
         assert np.array_equal(pixels(png), pixels(figure_to_png(films()[name].figure_at(frame))))
     assert len({film.png(frame) for frame in range(4)}) == 4
-    assert pixels(pngs[0]).shape == (660, 900, 3)
+    assert pixels(pngs[0]).shape == (330 * style.SHARP, 450 * style.SHARP, 3)
 
 
 @pytest.mark.parametrize("name", films())

@@ -18,7 +18,7 @@ from metarules.base_model import BaseModelState, LayerState, forward
 from metarules.classic_rules import get_rule
 from metarules.evaluation import few_shot_accuracy, learned_state, probe_splits, split_accuracy
 from metarules.plots import EmbeddingFilm, mosaic, project
-from metarules.plots.style import new_figure
+from metarules.plots.style import SHARP, new_figure
 from metarules.tasks import Dataset, Task, load_dataset, make_task
 from metarules.update_rule import Batch, LocalRule, Trace, UpdateRule
 from metarules.widgets import Explorable, InnerLoopExplorer, Picture, Stopped, explore, quick_accuracy, show
@@ -218,7 +218,7 @@ def test_it_opens_at_the_end_with_the_story_told(explorer: InnerLoopExplorer):
     assert explorer.step == STEPS and explorer.rule_name == "Hebb + decorrelation"
     assert explorer.accuracy > explorer.exploration.accuracies[0].mean()
     for panel in explorer.panels.values():
-        assert Image.open(io.BytesIO(panel.value)).size == (900, 660)
+        assert Image.open(io.BytesIO(panel.value)).size == (450 * SHARP, 330 * SHARP)
         assert panel.width == 450 and len(panel.alt) > 60 and "before" in panel.alt
     shown = (
         f"few-shot accuracy {explorer.accuracy:.2f} (before learning {explorer.exploration.accuracies[0].mean():.2f}"
@@ -276,9 +276,10 @@ def test_pictures_are_drawn_from_the_exploration(explorer: InnerLoopExplorer, ta
     image = np.asarray(Image.open(io.BytesIO(explorer.panels["filters"].value)).convert("RGB")).astype(int)
     sheet = mosaic(e.filters[3])
     red, blue = np.unravel_index(np.nanargmax(sheet), sheet.shape), np.unravel_index(np.nanargmin(sheet), sheet.shape)
-    side = 2.6 * 200 / max(sheet.shape)  # pixels for each weight in the large mosaic
+    side = 2.6 * 200 / max(sheet.shape)  # half CSS pixels for each weight in the large mosaic
     for (row, column), stronger, weaker in ((red, 0, 2), (blue, 2, 0)):
-        y, x = round(120 + (row + 0.5) * side), round(360 + (900 - 380 - 2.6 * 200) + (column + 0.5) * side)
+        y, x = 120 + (row + 0.5) * side, 360 + (900 - 380 - 2.6 * 200) + (column + 0.5) * side
+        y, x = round(y * SHARP / 2), round(x * SHARP / 2)
         assert image[y, x, stronger] > image[y, x, weaker]
 
 
@@ -549,7 +550,7 @@ def test_a_shown_figure_carries_alt_text_and_a_png():
     picture = show(new_figure(2, 1), "an empty page")
     data, _ = picture._repr_mimebundle_()
     assert picture.alt == "an empty page" and picture.width == 200 and data["text/plain"] == "Picture()"
-    assert data["image/png"] == picture.value and Image.open(io.BytesIO(picture.value)).size == (400, 200)
+    assert data["image/png"] == picture.value and Image.open(io.BytesIO(picture.value)).size == (300, 150)
     with pytest.raises(ValueError, match="alt is empty"):
         show(new_figure(2, 1), " ")
     with pytest.raises(TypeError):
@@ -558,6 +559,6 @@ def test_a_shown_figure_carries_alt_text_and_a_png():
 
 def test_pictures_side_by_side():
     one = show(new_figure(2, 1), "a page").value
-    assert Image.open(io.BytesIO(side_by_side([one] * 3, scale=0.5))).size == (400, 200)
+    assert Image.open(io.BytesIO(side_by_side([one] * 3, scale=0.5))).size == (300, 150)
     with pytest.raises(ValueError, match="pngs is empty"):
         side_by_side([])

@@ -25,7 +25,7 @@ def check_gain(guess: Any, before: float, after: float) -> Feedback:
         gain - 0.1,
         gain + 0.1,
         f"measured: {before:.2f} before, {after:.2f} after, a gain of {gain:.2f}.",
-        "more than that. A random net throws away much of what raw pixels tell; look at the first point of the curve.",
+        "more than that. A random net throws away much of what the raw pixels tell, and most of it can be won back.",
         "less than that. A random net is well above chance already, which is 0.10 for ten classes.",
     )
 
