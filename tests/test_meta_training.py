@@ -748,6 +748,7 @@ def test_the_card_tells_how_the_rule_was_made(whole_run: tuple[Path, list[str]])
     assert card["keeping"] == plain(KEEPING)
     assert card["settings"] == plain(RULE)
     assert card["kind"] == "local"
+    assert card["command"] == "metarules.meta_training.run with the settings on this card"
     assert (card["seed"], card["skipped"], card["digits_reads"]) == (0, 0, 0)
     assert card["minutes"] >= 0
     assert re.fullmatch("[0-9a-f]{40}(-dirty)?|unknown", card["revision"])
@@ -931,3 +932,12 @@ def test_settings_are_plain_data_all_the_way():
     for settings in (SETTINGS, DISTRIBUTION, KEEPING, RULE):
         assert json.loads(json.dumps(plain(settings))) == plain(settings)
         assert set(plain(settings)) == {f.name for f in dataclasses.fields(settings)}
+
+
+def test_the_card_names_the_command_that_makes_the_rule_again():
+    others = (DistributionSettings(), RunSettings(), LocalRuleSettings())
+    words = "python -m metarules.meta_training --out runs/local --seed 3 --meta-steps 1500"
+    assert run_module._command(MetaTrainingSettings(meta_steps=1500, seed=3), *others) == words
+    for changed in (MetaTrainingSettings(clip=2.0), MetaTrainingSettings()):
+        unusual = others if changed.clip == 2.0 else (*others[:2], LocalRuleSettings(channels=4))
+        assert "with the settings on this card" in run_module._command(changed, *unusual)

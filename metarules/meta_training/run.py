@@ -30,6 +30,7 @@ from metarules.update_rule import InnerSettings, LocalRule, LocalRuleSettings
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.csv"
 RULE = "rule.safetensors"
+COMMAND_LINE = ("seed", "meta_steps", "particles", "learning_rate")  # settings that the command line can change
 _COLUMNS = ("meta_step", "minutes", "meta_loss", "gradient_norm", "learning_rate", "skipped", "glyphs", "decoders")
 
 
@@ -205,6 +206,7 @@ def _curve_point(row: dict[str, Any]) -> dict[str, float]:
 def _save(trainer: MetaTrainer, path: Path, log: _Log, keeping: RunSettings) -> None:
     card = {
         "what": "LocalRule meta-trained by truncated backpropagation (metarules.meta_training)",
+        "command": _command(trainer.settings, trainer.distribution, keeping, trainer.rule.settings),
         "meta_training": plain(trainer.settings),
         "distribution": plain(trainer.distribution),
         "keeping": plain(keeping),
@@ -220,6 +222,17 @@ def _save(trainer: MetaTrainer, path: Path, log: _Log, keeping: RunSettings) -> 
         "digits_reads": 0,
     }
     save_rule(averaged_rule(trainer), path, card)
+
+
+def _command(settings: MetaTrainingSettings, *others: Any) -> str:
+    """The one command that makes this rule again; where the command line cannot say it all, the function that can."""
+    usual = MetaTrainingSettings()
+    values = {name: getattr(settings, name) for name in COMMAND_LINE}
+    options = {name: value for name, value in values.items() if value != getattr(usual, name)}
+    if dataclasses.replace(usual, **options) != settings or any(other != type(other)() for other in others):
+        return "metarules.meta_training.run with the settings on this card"
+    words = [f" --{name.replace('_', '-')} {value}" for name, value in options.items()]
+    return "python -m metarules.meta_training --out runs/local" + "".join(words)
 
 
 def _revision() -> str:
