@@ -100,6 +100,8 @@ def test_other_ways_to_treat_v(kind: str):
             assert torch.equal(new.V, old.V)
         elif kind == "tied":
             assert torch.equal(new.V, new.W)
+            other = phi.with_layers([LayerState(p.W, p.b, p.V + 1) for p in phi.layers])
+            assert_same(rule(other, x), after, 0)  # the old V plays no part
         else:
             shared = (1 - rule.lr) * (old.W - old.V)
             assert (new.W - new.V - shared).abs().max() > 1e-4

@@ -112,11 +112,13 @@ class LocalRule(UpdateRule):
         """Forward pass, sweep from the top down, then change every layer from its two hidden states."""
         acts = forward_unchecked(phi, x)
         sweeps: dict[int, _Sweep] = {}
+        tied = self.settings.backward_update == "tied"  # then signals go down through W from the first step on
         d: Tensor | None = None
         for l in range(phi.depth, -1, -1):
             sweeps[l] = self._sweep(phi, acts.x[l].transpose(-2, -1), acts.z[l].transpose(-2, -1), l, d)
             if l:
-                d = nets.unit_signal(_down(phi.layers[l - 1].V, sweeps[l].delta))
+                below = phi.layers[l - 1]
+                d = nets.unit_signal(_down(below.W if tied else below.V, sweeps[l].delta))
         layers = []
         for l, layer in enumerate(phi.layers, start=1):
             layers.append(self._change(layer, sweeps[l - 1], sweeps[l], l, kept))

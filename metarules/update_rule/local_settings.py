@@ -25,7 +25,7 @@ class LocalRuleSettings:
     hebb: float = 0.8  # starting coefficients: our second probe
     decorr: float = 0.9
     soft: float = 0.3  # ours: as good on held-out glyphs as the probe's 0.2
-    learned: float = 0.05  # every other term; ours: at 0.1 the random terms cost the start some accuracy
+    learned: float = 0.05  # every other term; ours: at 0.1 the random terms cost accuracy on held-out glyphs
     bias: float = 0.3  # push on every bias at the start, so that most units stay active; ours, held-out glyphs
     temperature: float = 0.3  # of the softmax over the layer, at the start
     term_eps: float = 1e-3  # in N(T) = T / sqrt(eps + column mean of T^2): the hand rule's
