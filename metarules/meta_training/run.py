@@ -98,6 +98,7 @@ def run(
         raise FileNotFoundError(f"out is {str(out)!r}, which holds no {CHECKPOINT}; allowed: the folder of a run")
     if not resume and any((out / name).exists() for name in (LOG, CHECKPOINT, RULE)):
         raise FileExistsError(f"out is {str(out)!r}, which holds a run already; allowed: another folder, or --resume")
+    revision = _revision()  # of the code that runs, which may be edited before the end
     judge = _Judge(distribution, keeping)
     generator = torch.Generator().manual_seed(settings.seed)
     trainer = MetaTrainer(LocalRule(rule_settings, generator=generator), settings, distribution)
@@ -120,7 +121,7 @@ def run(
                 f"meta-step {trainer.number}/{settings.meta_steps}: loss {step.loss:.3f}, {mean}, {left:.1f} min left"
             )
             if log.best_is_last:
-                _save(trainer, out / RULE, log, keeping)
+                _save(trainer, out / RULE, log, keeping, revision)
         if trainer.number % keeping.save_every == 0 or trainer.number == settings.meta_steps:
             save_checkpoint(trainer, out / CHECKPOINT)
     return out / RULE
@@ -203,7 +204,7 @@ def _curve_point(row: dict[str, Any]) -> dict[str, float]:
     return {name: float(row[name]) for name in ("meta_step", "minutes", "glyphs", "decoders")}
 
 
-def _save(trainer: MetaTrainer, path: Path, log: _Log, keeping: RunSettings) -> None:
+def _save(trainer: MetaTrainer, path: Path, log: _Log, keeping: RunSettings, revision: str) -> None:
     card = {
         "what": "LocalRule meta-trained by truncated backpropagation (metarules.meta_training)",
         "command": _command(trainer.settings, trainer.distribution, keeping, trainer.rule.settings),
@@ -215,7 +216,7 @@ def _save(trainer: MetaTrainer, path: Path, log: _Log, keeping: RunSettings) -> 
         "skipped": trainer.skipped,
         "minutes": round(log.minutes, 1),
         "validation": log.curve,
-        "revision": _revision(),
+        "revision": revision,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "metarules": metarules.__version__,
         "recommended": plain(InnerSettings()),

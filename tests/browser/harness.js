@@ -36,10 +36,11 @@ window.harness = (() => {
     return run && { ok: run.ok, seconds: since(run.ended), firstPicture: since(run.firstPicture) };
   }
 
-  // Ended, and every widget that a cell shows has been built.
+  // Ended, and every widget that a cell shows has been built (one whose cell was interrupted may never be).
   function runEnded() {
     const views = all('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.widget-view+json"]');
-    return Boolean(run?.ended) && kernel()?.status === 'idle' && views.every(v => v.querySelector('.jupyter-widgets'));
+    const built = views.every(v => v.querySelector('.jupyter-widgets')) || cells().some(cell => cell.errors.length);
+    return Boolean(run?.ended) && kernel()?.status === 'idle' && built;
   }
 
   function cells() {
