@@ -19,6 +19,8 @@ from metarules.classic_rules.hebbian import HebbDecorrelationSettings as HebbDec
 from metarules.classic_rules.hebbian import HebbSettings as HebbSettings
 from metarules.classic_rules.hebbian import Oja as Oja
 from metarules.classic_rules.hebbian import OjaSettings as OjaSettings
+from metarules.classic_rules.mixed import MixedRule as MixedRule
+from metarules.classic_rules.mixed import MixedSettings as MixedSettings
 from metarules.classic_rules.registry import CLASSIC_RULES as CLASSIC_RULES
 from metarules.classic_rules.registry import get_rule as get_rule
 from metarules.classic_rules.soft_competition import SoftCompetition as SoftCompetition

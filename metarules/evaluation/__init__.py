@@ -4,6 +4,9 @@ from metarules.evaluation.baselines import BASELINES as BASELINES
 from metarules.evaluation.baselines import Baseline as Baseline
 from metarules.evaluation.baselines import UnsuitableError as UnsuitableError
 from metarules.evaluation.baselines import baseline_features as baseline_features
+from metarules.evaluation.diversity import effective_dimension as effective_dimension
+from metarules.evaluation.diversity import likeness as likeness
+from metarules.evaluation.diversity import mean_likeness as mean_likeness
 from metarules.evaluation.probe import Splits as Splits
 from metarules.evaluation.probe import few_shot_accuracy as few_shot_accuracy
 from metarules.evaluation.probe import probe_splits as probe_splits

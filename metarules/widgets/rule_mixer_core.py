@@ -1,0 +1,155 @@
+"""What `RuleMixer` shows, computed without any widget: a mix of terms teaching a base model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+
+from metarules._checks import check_number
+from metarules.base_model import forward
+from metarules.classic_rules.mixed import MixedRule
+from metarules.evaluation.diversity import effective_dimension, likeness
+from metarules.tasks import Task
+from metarules.update_rule import LocalRule, UpdateRule
+from metarules.update_rule.terms import TERMS
+from metarules.widgets.inner_loop_core import Exploration, explore, recording_steps
+from metarules.widgets.work import Progress
+
+FRAMES = 25  # recorded steps, besides step 0: half of the explorer's, so that a new mix is there in half a second
+STEPS = 100  # the hand rule's recipe; a new mix is there in half a second
+OWN, OWN_LEARNED = "Your own mix", "Learned, terms scaled"
+_MAIN_TERMS = {"hebb": "hebb", "decorr": "decorr_x", "soft": "soft"}  # of the mix -> of `LocalRule`
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Where the sliders stand.
+
+    Attributes:
+        learned: False: the numbers below are the settings of a `MixedRule`. True: hebb, decorr, soft and others are
+            factors on the terms of a learned rule, 1 leaving a term as it was learned, and the rest is unused.
+        hebb, decorr, soft: the three terms in sight.
+        oja, decay, lr, temperature: further settings of a `MixedRule`.
+        others: factor on the ten other terms of a learned rule.
+    """
+
+    learned: bool = False
+    hebb: float = 1.0
+    decorr: float = 0.0
+    soft: float = 0.0
+    oja: float = 0.0
+    decay: float = 1.0
+    lr: float = 0.03
+    temperature: float = 0.1
+    others: float = 1.0
+
+    def rule(self, learned: UpdateRule) -> UpdateRule:
+        """The rule this mix stands for.
+
+        Args:
+            learned: the rule whose terms are scaled if this mix is of a learned one.
+
+        Raises:
+            ValueError: a setting out of range or not finite.
+            TypeError: the learned rule cannot scale its terms.
+        """
+        if not self.learned:
+            names = [f.name for f in fields(MixedRule.settings_type)]
+            return MixedRule.with_settings(**{name: getattr(self, name) for name in names})
+        if not isinstance(learned, LocalRule):
+            raise TypeError(f"learned must be a LocalRule, whose terms can be scaled, got {type(learned).__name__}")
+        factors = {name: self.others for name in TERMS if name not in _MAIN_TERMS.values()}
+        factors |= {theirs: getattr(self, ours) for ours, theirs in _MAIN_TERMS.items()}
+        for name, factor in factors.items():
+            check_number(f"the factor on {name}", factor, low=-10, high=10)
+        return learned.with_scales(terms=factors)
+
+    @property
+    def name(self) -> str:
+        """The preset these numbers are, or what a mix of one's own is called."""
+        own = OWN_LEARNED if self.learned else OWN
+        return next((name for name, mix in PRESETS.items() if mix == self), own)
+
+
+PRESETS: Mapping[str, Mix] = MappingProxyType(
+    {
+        "Hebb": Mix(),
+        "Oja": Mix(hebb=0.0, oja=1.0, decay=0.0, lr=1.0),
+        "Hebb + decorrelation": Mix(decorr=0.9),
+        "Soft competition": Mix(hebb=0.0, soft=1.0, lr=0.05),
+        "Learned": Mix(learned=True, hebb=1.0, decorr=1.0, soft=1.0),
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class MixRun:
+    """A trajectory under a mix, and how different its neurons are. F recorded steps, L layers.
+
+    Attributes:
+        mix: where the sliders stood.
+        exploration: the trajectory: states, few-shot accuracies, filters.
+        likeness: for each layer 1 .. L, |cosine| between the incoming weights of its neurons, [F, n_l, n_l].
+        dimensions: effective dimension of the activities of layers 0 .. L, [F, L + 1].
+    """
+
+    mix: Mix
+    exploration: Exploration
+    likeness: tuple[np.ndarray, ...]
+    dimensions: np.ndarray
+
+    def alike(self, layer: int) -> np.ndarray:
+        """Mean likeness of all pairs of different neurons of a layer, 1 .. L, at every recorded step: [F]."""
+        pairs = self.likeness[layer - 1]
+        n = pairs.shape[-1]
+        return (pairs.sum((1, 2)) - np.trace(pairs, axis1=1, axis2=2)) / max(n * (n - 1), 1)
+
+
+@torch.no_grad()
+def run_mix(
+    mix: Mix,
+    task: Task,
+    learned: UpdateRule,
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+    sizes: tuple[int, ...] | None = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> MixRun:
+    """Let a mix teach one base model, and measure how alike its neurons become.
+
+    Args:
+        mix: where the sliders stand.
+        task: a single task, on the CPU.
+        learned: the learned rule, see `Mix.rule`.
+        steps: inner steps, 1 .. 2000.
+        seed: of initial weights and batches, from 0.
+        sizes: (n_0, .., n_L); None takes the task's inputs and layers of 32, 32, 32.
+        progress, stop: as for `explore`.
+
+    Returns:
+        The `MixRun`.
+
+    Raises:
+        Stopped, DivergenceError, ValueError, TypeError: as `explore` and `Mix.rule`.
+    """
+    check_number("steps", steps, low=1, integer=True)
+    rule = mix.rule(learned)
+    options: dict[str, Any] = {"sizes": sizes, "steps": steps, "seed": seed, "progress": progress, "stop": stop}
+    e = explore(rule, task, record_at=recording_steps(steps, FRAMES), **options)
+    activities = [forward(state, task.x).x for state in e.states]
+    return MixRun(
+        mix=mix,
+        exploration=e,
+        likeness=tuple(
+            likeness(torch.stack([state.layers[l].W for state in e.states])).numpy() for l in range(e.states[0].depth)
+        ),
+        dimensions=torch.stack([torch.stack([effective_dimension(x) for x in xs]) for xs in activities]).numpy(),
+    )
