@@ -1,5 +1,8 @@
 """Rules: the contract, the paper's rule exactly (`PaperRule`), and our smaller neuron-local one (`LocalRule`)."""
 
+from metarules.update_rule.anatomy import Contributions as Contributions
+from metarules.update_rule.anatomy import contributions as contributions
+from metarules.update_rule.anatomy import named_inputs as named_inputs
 from metarules.update_rule.contract import Batch as Batch
 from metarules.update_rule.contract import InnerSettings as InnerSettings
 from metarules.update_rule.contract import Trace as Trace

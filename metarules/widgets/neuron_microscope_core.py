@@ -1,0 +1,192 @@
+"""What `NeuronMicroscope` shows, computed without any widget: a base model taught by a learned rule, to look into."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metarules._checks import check_choice, check_number
+from metarules.base_model import BaseModelState, InitSettings, forward, init_state
+from metarules.evaluation import probe_splits
+from metarules.evaluation.baselines import HIDDEN
+from metarules.evaluation.protocol import inner_settings
+from metarules.inner_loop import learn
+from metarules.plots.neuron import NeuronView, neuron_view
+from metarules.tasks import Task
+from metarules.update_rule import LOCAL_TERMS, LocalRule, Trace
+from metarules.update_rule.anatomy import Contributions, contributions
+from metarules.widgets.inner_loop_core import LABELS_PER_CLASS, MAX_STEPS, N_SPLITS, recording_steps, some_rows
+from metarules.widgets.quick_probe import quick_accuracy
+from metarules.widgets.work import Progress, Stopped
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """One base model's learning, and one fixed batch under the microscope at every recorded step.
+
+    Attributes:
+        rule: the rule that taught it, the term `off` switched off.
+        task: the data.
+        seed: of initial weights and batches.
+        off: the term switched off from step 0 on, or None.
+        steps: recorded inner steps, from 0.
+        states: phi at each of them.
+        x: the batch looked at, the same at every step [B, n_0].
+    """
+
+    rule: LocalRule
+    task: Task
+    seed: int
+    off: str | None
+    steps: tuple[int, ...]
+    states: tuple[BaseModelState, ...]
+    x: Tensor
+    _traces: dict[int, Trace] = field(default_factory=dict, repr=False)
+    _parts: dict[tuple[int, int], Contributions] = field(default_factory=dict, repr=False)
+    _views: dict[tuple[int, int, int], NeuronView] = field(default_factory=dict, repr=False)
+    _accuracies: dict[int, float] = field(default_factory=dict, repr=False)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """(n_0, .., n_L)."""
+        return self.states[0].sizes
+
+    @torch.no_grad()
+    def trace(self, frame: int) -> Trace:
+        """The rule's step on the batch, from the state of a frame; worked out once."""
+        if frame not in self._traces:
+            self._traces[frame] = self.rule.trace(self.states[frame], self.x)
+        return self._traces[frame]
+
+    @torch.no_grad()
+    def view(self, frame: int, layer: int, unit: int) -> NeuronView:
+        """One neuron at a frame; worked out once."""
+        if (frame, layer, unit) not in self._views:
+            trace = self.trace(frame)
+            if (frame, layer) not in self._parts:
+                self._parts[frame, layer] = contributions(self.rule, trace, layer)
+            self._views[frame, layer, unit] = neuron_view(
+                self.rule,
+                self.states[frame],
+                self.x,
+                layer,
+                unit,
+                task=self.task,
+                trace=trace,
+                parts=self._parts[frame, layer],
+            )
+        return self._views[frame, layer, unit]
+
+    @property
+    def n_views(self) -> int:
+        """How many neurons at how many steps there are to look at."""
+        return len(self.steps) * sum(self.sizes[1:])
+
+    def number(self, frame: int, layer: int, unit: int) -> int:
+        """A number for each neuron at each frame, from 0: the frames of the films."""
+        return frame * sum(self.sizes[1:]) + sum(self.sizes[1:layer]) + unit
+
+    def numbered(self, number: int) -> NeuronView:
+        """The view with that number."""
+        frame, unit = divmod(number, sum(self.sizes[1:]))
+        layer = 1
+        while unit >= self.sizes[layer]:
+            unit -= self.sizes[layer]
+            layer += 1
+        return self.view(frame, layer, unit)
+
+    @torch.no_grad()
+    def accuracy(self, frame: int) -> float:
+        """Few-shot accuracy at a frame: the evaluation's probe, mean over its first five splits; worked out once."""
+        frame = range(len(self.steps))[frame]
+        if frame not in self._accuracies:
+            features = forward(self.states[frame], self.task.x).features.unsqueeze(0)
+            splits = probe_splits(self.task.y, LABELS_PER_CLASS, N_SPLITS)
+            self._accuracies[frame] = float(quick_accuracy(features, self.task.y, splits).mean())
+        return self._accuracies[frame]
+
+    def frame_of(self, step: int) -> int:
+        """Number of the last frame recorded at or before an inner step; 0 for steps below 0."""
+        return max(sum(recorded <= step for recorded in self.steps) - 1, 0)
+
+
+@torch.no_grad()
+def prepare(
+    rule: Any,
+    task: Any,
+    *,
+    off: Any = None,
+    sizes: Sequence[int] | None = None,
+    steps: Any = None,
+    seed: Any = 0,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> Specimen:
+    """Let a learned rule teach a base model, for all of it to be looked into later.
+
+    The trajectory is that of `evaluation.learned_state` with the same arguments.
+
+    Args:
+        rule: a `LocalRule`.
+        task: a single task, on the CPU.
+        off: a term of `LOCAL_TERMS` switched off from the first step on; None leaves all on.
+        sizes: (n_0, .., n_L); None takes the task's inputs and layers of 32, 32, 32.
+        steps: inner steps; None takes what the rule recommends.
+        seed: of initial weights and batches, from 0.
+        progress: called with (recorded, all) after every recorded step.
+        stop: set it to stop at the next recorded step.
+
+    Raises:
+        Stopped: `stop` was set.
+        DivergenceError: phi stopped being finite.
+        TypeError: another kind of rule or task.
+        ValueError: settings out of range, a task with leading dimensions.
+    """
+    if not isinstance(rule, LocalRule):
+        raise TypeError(f"rule is a {type(rule).__name__}; allowed: a LocalRule, such as load_rule('local')")
+    if not isinstance(task, Task):
+        raise TypeError(f"task must be a metarules.tasks.Task, got {type(task).__name__}; see make_task")
+    if task.tasks:
+        raise ValueError(f"task has leading dimensions {list(task.tasks)}; allowed: none (pick one with task.task(0))")
+    if off is not None:
+        check_choice("off", off, LOCAL_TERMS)
+        rule = rule.with_scales({off: 0.0})
+    check_number("seed", seed, low=0, high=2**31, integer=True)
+    inner = inner_settings(rule, task.n_examples, steps)
+    check_number("steps", inner.steps, low=1, high=MAX_STEPS, integer=True)
+    wanted = recording_steps(inner.steps)
+    generator = torch.Generator().manual_seed(seed)
+    phi = init_state(
+        sizes or (task.n_inputs, *HIDDEN),
+        settings=InitSettings(weight_std=inner.weight_std, bias_std=inner.bias_std),
+        generator=generator,
+        dtype=task.x.dtype,
+    )
+    seen = 0
+
+    def recorder(phi: BaseModelState, task: Task) -> BaseModelState:
+        nonlocal seen
+        if stop is not None and stop.is_set():
+            raise Stopped(f"stopped after {wanted[seen]} of {inner.steps} steps")
+        seen += 1
+        if progress is not None:
+            progress(seen, len(wanted))
+        return phi.detach()
+
+    run = learn(
+        rule,
+        phi,
+        task,
+        steps=inner.steps,
+        batch_size=inner.batch_size,
+        generator=generator,
+        record={"state": recorder},
+        record_at=wanted,
+    )
+    x = task.x[torch.from_numpy(some_rows(task.n_examples, inner.batch_size))]
+    return Specimen(rule, task, seed, off, run.steps, tuple(run.states), x)
