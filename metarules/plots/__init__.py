@@ -16,6 +16,7 @@ from metarules.plots.film import Film as Film
 from metarules.plots.filters import FilterFilm as FilterFilm
 from metarules.plots.filters import filter_figure as filter_figure
 from metarules.plots.filters import mosaic as mosaic
+from metarules.plots.gif import save_gif as save_gif
 from metarules.plots.idea import IDEA_ALT as IDEA_ALT
 from metarules.plots.idea import idea_figure as idea_figure
 from metarules.plots.ranking import ranking_figure as ranking_figure
