@@ -7,8 +7,8 @@ says why.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import secrets
 import sys
 import warnings
 import zipfile
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from metarules._files import write_atomically
 
 VARIABLE = "METARULES_CACHE"  # environment variable naming the directory to use instead of the user's cache directory
 _CHECKSUM = "sha256"  # name of the array that holds the checksum of the others
@@ -76,17 +78,11 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write beside the target, then rename: a reader or a second writer never meets half a file."""
+    """Write the arrays and their checksum in one piece: a reader or a second writer never meets half a file."""
     contents: dict[str, Any] = {**arrays, _CHECKSUM: np.frombuffer(_checksum(arrays), dtype=np.uint8)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.stem}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with draft.open("xb") as file:
-            np.savez_compressed(file, **contents)
-        os.replace(draft, path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **contents)
+    write_atomically(path, buffer.getvalue())
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> bytes:
