@@ -58,9 +58,10 @@ def test_inputs_fed_to_the_network_give_h(rule: Any, phi: Any, trace: Any):
         if isinstance(rule, LocalRule):
             assert tuple(found) == LOCAL_INPUTS
             per_neuron = {"batch_stats", "weight_stats", "bias"}
-            example = torch.cat([t for k, t in found.items() if k not in per_neuron], -1).transpose(-3, -2)
-            neuron = torch.cat([found[k] for k in ("batch_stats", "weight_stats", "bias")], -1).transpose(-3, -2)
-            h = rule.network(example, neuron).transpose(-3, -2)
+            example = torch.cat([t for k, t in found.items() if k not in per_neuron], -1)
+            neuron = torch.cat([found[k] for k in ("batch_stats", "weight_stats", "bias")], -1).squeeze(-3)
+            h = rule.network(example.movedim(-1, 0).transpose(-2, -1), rule.network.about(neuron))
+            h = h.movedim(0, -1).transpose(-3, -2)
         else:
             assert set(found) == set(PAPER_INPUTS)
             h = torch.cat(expected, -1)

@@ -121,7 +121,7 @@ def _local_inputs(rule: LocalRule, phi: BaseModelState, trace: Trace, l: int) ->
     else:  # an input neuron has no competitors, no bias, and its z is its x
         z, share, bias = xs, torch.zeros_like(xs), torch.zeros_like(x[..., 0])
     examples = {"x": xs.unsqueeze(-1), "z": z.unsqueeze(-1), "softmax": share.unsqueeze(-1)}
-    examples["layer_stats"] = nets.layer_stats(xs)
+    examples["layer_stats"] = torch.stack(nets.layer_stats(xs), -1)
     found = {name: value.transpose(-3, -2) for name, value in examples.items()}
     found["delta"] = trace.d[l]
     neurons = {

@@ -17,9 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metarules.base_model import BaseModelState, LayerState, forward_unchecked
+from metarules.base_model import Activations, BaseModelState, LayerState, forward_unchecked
 from metarules.update_rule import local_networks as nets
 from metarules.update_rule.contract import Batch, Trace, UpdateRule
+from metarules.update_rule.local_fused import read_neurons
 from metarules.update_rule.local_readout import WeightReadout
 from metarules.update_rule.local_settings import LocalRuleSettings
 
@@ -27,14 +28,23 @@ _BIAS_EPS = 0.5  # in change_b = r / sqrt(0.5 + mean r^2), authors' code
 
 
 @dataclass(frozen=True)
-class _Sweep:
-    """What the top-down sweep keeps of one layer, units first."""
+class _Seen:
+    """What the neurons of a layer see before any signal comes down, units first; see `LocalRule._look`."""
 
     xs: Float[Tensor, "*tasks n batch"]
     share: Float[Tensor, "*tasks n batch"]
-    h: Float[Tensor, "*tasks n batch C"]
-    d: Float[Tensor, "*tasks n batch D"]
-    delta: Float[Tensor, "*tasks n batch D"]
+    slope: Float[Tensor, "*tasks n batch"]
+    example: Float[Tensor, "E *tasks n batch"]
+    neuron: Float[Tensor, "C *tasks n"]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Read-outs of h of one layer, by the weights they serve: "W" and, where it is changed on its own, "V"."""
+
+    mean: Float[Tensor, "C *tasks n"]
+    upper: dict[str, Tensor]
+    lower: dict[str, Tensor]
 
 
 class LocalRule(UpdateRule):
@@ -104,65 +114,88 @@ class LocalRule(UpdateRule):
         return self._run(phi, batch.x, None)
 
     def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
-        """One inner step with every intermediate, on input already checked."""
+        """One inner step with every intermediate, on input already checked; by plain autograd, not `local_fused`."""
         kept = Trace({}, {}, phi, {}, {}, {}, {}, {}, {})
         return replace(kept, next_state=self._run(phi, batch.x, kept))
 
     def _run(self, phi: BaseModelState, x: Tensor, kept: Trace | None) -> BaseModelState:
-        """Forward pass, sweep from the top down, then change every layer from its two hidden states."""
+        """Forward pass, sweep from the top down, then change every layer from what its two hidden states say."""
         acts = forward_unchecked(phi, x)
-        sweeps: dict[int, _Sweep] = {}
+        seen = self._look(phi, acts)
+        read: dict[int, _Read] = {}
         tied = self.settings.backward_update == "tied"  # then signals go down through W from the first step on
-        d: Tensor | None = None
+        d = self.top(seen[-1].example, self.settings.input_scale("layer_stats"))
         for l in range(phi.depth, -1, -1):
-            sweeps[l] = self._sweep(phi, acts.x[l].transpose(-2, -1), acts.z[l].transpose(-2, -1), l, d)
+            read[l], delta = self._sweep(seen[l], d, l, phi.depth, kept)
             if l:
                 below = phi.layers[l - 1]
-                d = nets.unit_signal(_down(below.W if tied else below.V, sweeps[l].delta))
+                d = nets.unit_signal((below.W if tied else below.V) @ delta)  # e_i = sum_j V_ij delta_j
         layers = []
         for l, layer in enumerate(phi.layers, start=1):
-            layers.append(self._change(layer, sweeps[l - 1], sweeps[l], l, kept))
+            layers.append(self._change(layer, (seen[l - 1], seen[l]), (read[l - 1], read[l]), l, kept))
         if kept is not None:
-            for l, sweep in sweeps.items():
+            for l in range(phi.depth + 1):
                 kept.x[l], kept.z[l] = acts.x[l], acts.z[l]
-                kept.h[l], kept.d[l], kept.delta[l] = (t.transpose(-3, -2) for t in (sweep.h, sweep.d, sweep.delta))
         return phi.with_layers(layers)
 
-    def _sweep(self, phi: BaseModelState, x: Tensor, z: Tensor, l: int, d: Tensor | None) -> _Sweep:
-        """Inputs -> h -> delta of one layer; d is None at the top, where the top signal is made."""
-        s = self.settings
+    def _look(self, phi: BaseModelState, acts: Activations) -> list[_Seen]:
+        """Inputs of the update networks of all layers at once, but for the signal from above."""
+        s, sizes = self.settings, list(phi.sizes)
+        x = torch.cat([a.mT for a in acts.x], -2)  # [*tasks, units of all layers, batch]
         xs = nets.over_batch(x)
-        if l:
-            share = torch.softmax(z / self.log_temperature.exp(), -2)
-            relative = nets.over_batch(share)
-            bias = phi.layers[l - 1].b
-        else:  # an input neuron has no competitors, and its z is its x on whatever scale the data has
-            z, share = xs, torch.zeros_like(xs)
-            relative, bias = share, torch.zeros_like(x[..., 0])
-        stats = s.input_scale("layer_stats") * nets.layer_stats(xs)
-        own = [s.input_scale(k) * v for k, v in (("x", xs), ("z", z), ("softmax", relative))]
-        example = torch.cat([torch.stack(own, -1), stats], -1)
-        if d is None:
-            d = self.top(example, s.input_scale("layer_stats"))
-        neuron = torch.cat(
-            [
-                s.input_scale("batch_stats") * nets.batch_stats(x, xs),
-                s.input_scale("weight_stats") * nets.weight_stats(phi.layers, l),
-                s.input_scale("bias") * bias.unsqueeze(-1),
-            ],
-            -1,
-        ).unsqueeze(-2)
-        h = self.network(torch.cat([example, s.input_scale("delta") * d], -1), neuron)
-        delta = d * torch.sigmoid(z).unsqueeze(-1) + h @ self.delta_readout
-        return _Sweep(xs, share, h, d, delta)
+        layers = xs.split(sizes, -2)
+        shares = [torch.softmax(z.mT / self.log_temperature.exp(), -2) for z in acts.z[1:]]
+        shares.insert(0, torch.zeros_like(layers[0]))  # an input neuron has no competitors,
+        z = torch.cat([layers[0], *(z.mT for z in acts.z[1:])], -2)  # and its z is its x on whatever scale the data has
+        stats = [torch.cat(parts, -2) for parts in zip(*(nets.layer_stats(a) for a in layers), strict=True)]
+        relative = nets.over_batch(torch.cat(shares, -2))
+        named = (("x", xs), ("z", z), ("softmax", relative), ("layer_stats", stats[0]), ("layer_stats", stats[1]))
+        own = [_scaled(value, s.input_scale(name)).split(sizes, -2) for name, value in named]
+        bias = torch.cat([torch.zeros_like(x[..., : sizes[0], 0]), *(p.b for p in phi.layers)], -1)
+        weights = torch.cat([nets.weight_stats(phi.layers, l) for l in range(phi.depth + 1)], -2)
+        neuron = [
+            _scaled(nets.batch_stats(x, xs), s.input_scale("batch_stats")),
+            _scaled(weights, s.input_scale("weight_stats")),
+            _scaled(bias, s.input_scale("bias")).unsqueeze(-1),
+        ]
+        about = self.network.about(torch.cat(neuron, -1)).split(sizes, -1)
+        slope = torch.sigmoid(z).split(sizes, -2)
+        return [
+            _Seen(*parts[:3], torch.stack(parts[3]), parts[4])
+            for parts in zip(layers, shares, slope, zip(*own, strict=True), about, strict=True)
+        ]
 
-    def _change(self, layer: LayerState, lower: _Sweep, upper: _Sweep, l: int, kept: Trace | None) -> LayerState:
-        """W, b and V of one layer after the step."""
-        s, lr, forward = self.settings, self.lr, self.forward_readout
-        around = (lower.xs, upper.xs, upper.share, lower.h, upper.h)
-        terms = forward.terms(layer.W, *around)
-        change_W = forward.mix(terms, upper.h)
-        r = (upper.h.mean(-2) @ self.bias_readout).squeeze(-1) + self.bias_offset
+    def _sweep(self, seen: _Seen, d: Tensor, l: int, depth: int, kept: Trace | None) -> tuple[_Read, Tensor]:
+        """h of one layer, as read out, and delta, the signal it sends down."""
+        readouts = {"W": self.forward_readout}
+        if self.backward_readout is not None:
+            readouts["V"] = self.backward_readout
+        heads: list[tuple[Tensor, Tensor | None]] = [(self.delta_readout, None)]
+        heads += [(r.upper, r.upper_bias) for r in readouts.values() if l]
+        heads += [(r.lower, r.lower_bias) for r in readouts.values() if l < depth]
+        arriving = _scaled(d, self.settings.input_scale("delta"))
+        if kept is None:
+            mean, read = read_neurons(seen.example, arriving, seen.neuron, self.network, heads)
+        else:
+            h = self.network(torch.cat([seen.example, arriving]), seen.neuron)
+            mean = h.mean(-1)
+            read = tuple(nets.dense(w, h) + (0 if b is None else nets.per_channel(b, h)) for w, b in heads)
+        delta = d * seen.slope + read[0]
+        if kept is not None:
+            kept.h[l], kept.d[l], kept.delta[l] = (t.movedim(0, -1).transpose(-3, -2) for t in (h, d, delta))
+        uppers = dict(zip(readouts if l else (), read[1:], strict=False))
+        lowers = dict(zip(readouts if l < depth else (), read[1 + len(uppers) :], strict=True))
+        return _Read(mean, uppers, lowers), delta
+
+    def _change(
+        self, layer: LayerState, seen: tuple[_Seen, _Seen], read: tuple[_Read, _Read], l: int, kept: Trace | None
+    ) -> LayerState:
+        """W, b and V of one layer after the step, from the layers at both its ends."""
+        s, lr, (lower, upper), plain = self.settings, self.lr, read, kept is not None
+        around = (seen[0].xs, seen[1].xs, seen[1].share)
+        terms = self.forward_readout.terms(layer.W, *around, lower.lower["W"], upper.upper["W"], plain=plain)
+        change_W = self.forward_readout.mix(terms, upper.mean)
+        r = nets.dense(self.bias_readout, upper.mean).squeeze(0) + self.bias_offset
         change_b = r * torch.rsqrt(_BIAS_EPS + r.square().mean(-1, keepdim=True))
         W = layer.W * (1 - lr) - lr * change_W
         b = layer.b * (1 - lr) - lr * change_b
@@ -173,8 +206,8 @@ class LocalRule(UpdateRule):
         elif self.backward_readout is None:
             V = layer.V * (1 - lr) - lr * change_W
         else:
-            own = self.backward_readout.mix(self.backward_readout.terms(layer.V, *around), upper.h)
-            V = layer.V * (1 - lr) - lr * own
+            own = self.backward_readout.terms(layer.V, *around, lower.lower["V"], upper.upper["V"], plain=plain)
+            V = layer.V * (1 - lr) - lr * self.backward_readout.mix(own, upper.mean)
         if kept is not None:
             kept.terms[l], kept.change_W[l], kept.change_b[l] = terms, change_W, change_b
         return LayerState(W, b, V)
@@ -184,8 +217,5 @@ class LocalRule(UpdateRule):
         return f"channels={s.channels}, signals={s.signals}, readouts={s.readouts}, V {s.backward_update}"
 
 
-def _down(
-    V: Float[Tensor, "*tasks i j"], delta: Float[Tensor, "*tasks j batch D"]
-) -> Float[Tensor, "*tasks i batch D"]:
-    """Send a signal down: e_i = sum_j V_ij delta_j, one matrix product on memory as it lies."""
-    return (V @ delta.flatten(-2)).unflatten(-1, delta.shape[-2:])
+def _scaled(value: Tensor, factor: float) -> Tensor:
+    return value if factor == 1 else factor * value

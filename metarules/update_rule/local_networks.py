@@ -3,8 +3,8 @@
 Every network here is a stack of dense layers shared by all neurons. A neuron sees its own activity, its own weights'
 statistics, the signal sent back to it, statistics of its own activity over the batch, and, as lateral signals, the mean
 and RMS activity of its layer and its share in a softmax over the layer (all removable). Nothing depends on the order of
-examples or units. Layout: units before examples, [*tasks, units, batch, channels], so that sending signals down through
-V and the low-rank products are single matrix products on memory as it lies.
+examples or units. Layout: channels first and examples last, [channels, *tasks, units, batch], so that a dense layer on
+all neurons is one matrix product, a read-out is one block of memory, and sums over the batch run along memory.
 """
 
 from __future__ import annotations
@@ -25,29 +25,42 @@ def dense_init(c_in: int, c_out: int, generator: torch.Generator, dtype: torch.d
     return nn.init.trunc_normal_(t, 0.0, 1.0, -2.0, 2.0, generator=generator) / (fan or c_in) ** 0.5
 
 
+def dense(weight: Float[Tensor, "c_in c_out"], a: Float[Tensor, "c_in *s"]) -> Float[Tensor, "c_out *s"]:
+    """One dense layer on every neuron and example at once."""
+    return (weight.t() @ a.flatten(1)).unflatten(1, a.shape[1:])
+
+
 class UpdateNetwork(nn.Module):
-    """The network on every neuron: inputs -> h, two dense layers that see their own mean over the batch."""
+    """The network on every neuron: inputs -> h, two dense layers that see their own mean over the batch.
+
+    `forward` is the definition; `local_fused.read_neurons` computes the same with hand-written gradients.
+    """
 
     def __init__(self, example: int, neuron: int, channels: int, generator: torch.Generator, dtype: torch.dtype):
         super().__init__()
         fan = example + neuron
 
-        def dense(c_in: int, of: int) -> nn.Parameter:
+        def weight(c_in: int, of: int) -> nn.Parameter:
             return nn.Parameter(dense_init(c_in, channels, generator, dtype, of))
 
-        self.from_example = dense(example, fan)
-        self.from_neuron = dense(neuron, fan)
+        self.from_example = weight(example, fan)
+        self.from_neuron = weight(neuron, fan)
         self.bias_1 = nn.Parameter(torch.zeros(channels, dtype=dtype))
-        self.from_hidden = dense(channels, 2 * channels)
-        self.from_mean = dense(channels, 2 * channels)
+        self.from_hidden = weight(channels, 2 * channels)
+        self.from_mean = weight(channels, 2 * channels)
         self.bias_2 = nn.Parameter(torch.zeros(channels, dtype=dtype))
 
     def forward(
-        self, example: Float[Tensor, "*tasks n batch E"], neuron: Float[Tensor, "*tasks n 1 N"]
-    ) -> Float[Tensor, "*tasks n batch C"]:
-        first = torch.relu(example @ self.from_example + (neuron @ self.from_neuron + self.bias_1))
-        mean = first.mean(-2, keepdim=True)
-        return first + torch.relu(first @ self.from_hidden + (mean @ self.from_mean + self.bias_2))
+        self, example: Float[Tensor, "E *tasks n batch"], neuron: Float[Tensor, "C *tasks n"]
+    ) -> Float[Tensor, "C *tasks n batch"]:
+        """h from what a neuron sees of each example, and from `about(...)`, what it sees of itself."""
+        first = torch.relu(dense(self.from_example, example) + neuron.unsqueeze(-1))
+        mean = dense(self.from_mean, first.mean(-1)) + per_channel(self.bias_2, neuron)
+        return first + torch.relu(dense(self.from_hidden, first) + mean.unsqueeze(-1))
+
+    def about(self, neuron: Float[Tensor, "*tasks n N"]) -> Float[Tensor, "C *tasks n"]:
+        """The part of the first layer that is the same for all examples."""
+        return (neuron @ self.from_neuron + self.bias_1).movedim(-1, 0)
 
 
 class TopSignal(nn.Module):
@@ -56,34 +69,40 @@ class TopSignal(nn.Module):
     def __init__(self, example: int, channels: int, signals: int, generator: torch.Generator, dtype: torch.dtype):
         super().__init__()
 
-        def dense(c_in: int, c_out: int, fan: int) -> nn.Parameter:
+        def weight(c_in: int, c_out: int, fan: int) -> nn.Parameter:
             return nn.Parameter(dense_init(c_in, c_out, generator, dtype, fan))
 
-        self.from_example = dense(example, channels, example)
+        self.from_example = weight(example, channels, example)
         self.bias_1 = nn.Parameter(torch.zeros(channels, dtype=dtype))
-        self.from_hidden = dense(channels, signals, 3 * channels)
-        self.from_mean = dense(channels, signals, 3 * channels)
-        self.from_layer = dense(channels, signals, 3 * channels)
+        self.from_hidden = weight(channels, signals, 3 * channels)
+        self.from_mean = weight(channels, signals, 3 * channels)
+        self.from_layer = weight(channels, signals, 3 * channels)
         self.bias_2 = nn.Parameter(torch.zeros(signals, dtype=dtype))
 
-    def forward(self, example: Float[Tensor, "*tasks n batch E"], lateral: float) -> Float[Tensor, "*tasks n batch D"]:
+    def forward(self, example: Float[Tensor, "E *tasks n batch"], lateral: float) -> Float[Tensor, "D *tasks n batch"]:
         """`lateral` scales the layer mean of the hidden layer, the one signal here that crosses neurons."""
-        hidden = torch.relu(example @ self.from_example + self.bias_1)
-        d = hidden @ self.from_hidden + (hidden.mean(-2, keepdim=True) @ self.from_mean + self.bias_2)
+        hidden = dense(self.from_example, example)
+        hidden = torch.relu(hidden + per_channel(self.bias_1, hidden))
+        own = dense(self.from_mean, hidden.mean(-1, keepdim=True))
+        d = dense(self.from_hidden, hidden) + (own + per_channel(self.bias_2, own))
         if lateral:
-            d = d + hidden.mean(-3, keepdim=True) @ (lateral * self.from_layer)
+            d = d + dense(lateral * self.from_layer, hidden.mean(-2, keepdim=True))
         return unit_signal(d)
 
 
-def unit_signal(d: Float[Tensor, "*s D"]) -> Float[Tensor, "*s D"]:
+def per_channel(bias: Float[Tensor, " c"], like: Tensor) -> Tensor:
+    """One number for each channel, shaped to be added to `like` [channels, ...]."""
+    return bias.view(-1, *[1] * (like.ndim - 1))
+
+
+def unit_signal(d: Float[Tensor, "D *s"]) -> Float[Tensor, "D *s"]:
     """Divide by sqrt(mean over the D channels of d^2 + 1e-6), as the authors do on the way down."""
-    return d / torch.sqrt(d.square().mean(-1, keepdim=True) + 1e-6)
+    return d * torch.rsqrt(d.square().mean(0) + 1e-6)
 
 
 def over_batch(a: Float[Tensor, "*tasks n batch"]) -> Float[Tensor, "*tasks n batch"]:
     """Standardise every neuron over its batch (units first)."""
-    centred = a - a.mean(-1, keepdim=True)
-    return centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + 1e-6)
+    return nn.functional.layer_norm(a, a.shape[-1:], eps=1e-6)
 
 
 def batch_stats(x: Float[Tensor, "*tasks n batch"], xs: Float[Tensor, "*tasks n batch"]) -> Float[Tensor, "*tasks n 2"]:
@@ -93,11 +112,13 @@ def batch_stats(x: Float[Tensor, "*tasks n batch"], xs: Float[Tensor, "*tasks n 
     return torch.stack([mean / rms, xs.abs().mean(-1)], -1)
 
 
-def layer_stats(xs: Float[Tensor, "*tasks n batch"]) -> Float[Tensor, "*tasks n batch 2"]:
+def layer_stats(
+    xs: Float[Tensor, "*tasks n batch"],
+) -> tuple[Float[Tensor, "*tasks n batch"], Float[Tensor, "*tasks n batch"]]:
     """Mean and RMS over the layer of the standardised activity, the same for all its neurons."""
     mean = xs.mean(-2, keepdim=True)
     rms = torch.sqrt(xs.square().mean(-2, keepdim=True) + 1e-6)
-    return torch.stack([mean, rms], -1).expand(*xs.shape, 2)
+    return mean.expand_as(xs), rms.expand_as(xs)
 
 
 def weight_stats(layers: tuple[LayerState, ...], l: int) -> Float[Tensor, "*tasks n 8"]:

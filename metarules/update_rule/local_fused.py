@@ -1,0 +1,203 @@
+"""The two costly parts of a `LocalRule` step, with gradients written by hand.
+
+`read_neurons` is `UpdateNetwork.forward` and the read-outs of h in one. It works through the neurons in blocks that
+stay in cache, and its backward pass computes h again, block by block, since reading it back from memory takes longer:
+what is kept is what the neurons saw, 9 numbers a neuron and example.
+`low_rank_products` forms all low-rank matrices of a layer, without copies, and their gradients in place.
+
+Both may be differentiated once; for higher derivatives use `rule.trace(..).next_state`, which takes the plain path.
+Layout: [channels, neurons of all tasks, batch]. Tests hold both to the plain equations at 1e-12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from metarules.update_rule.terms import READOUTS
+
+# which columns of h's read-outs serve which low-rank matrix, and on which side; one read-out serves lin_upper_psd twice
+UPPER = [(name, "top") for name, r in READOUTS.items() if r.top == "upper"] + [
+    (name, "bottom") for name, r in READOUTS.items() if r.bottom == "upper" and name != "lin_upper_psd"
+]
+LOWER = [(name, "bottom") for name, r in READOUTS.items() if r.bottom == "lower"] + [
+    (name, "top") for name, r in READOUTS.items() if r.top == "lower"
+]
+# names whose read-outs lie side by side, so that one batched matrix product serves them all
+_GROUPS = (
+    ("0_order", "1_order", "rbf"),
+    ("lin_lower_symm", "sqr_lower_symm"),
+    ("lin_upper_symm",),
+    ("lin_upper_psd",),
+    ("sqr_upper_symm",),
+)
+_BLOCK = 12_800  # neuron-examples at once on a CPU: 0.8 MB for 16 channels, so that a block's parts fit its cache
+
+_threshold_backward = torch.ops.aten.threshold_backward  # (gradient, relu's output, 0): relu's gradient in one pass
+
+
+def read_neurons(
+    example: Float[Tensor, "E *tasks n batch"],
+    d: Float[Tensor, "D *tasks n batch"],
+    neuron: Float[Tensor, "C *tasks n"],
+    network: Any,
+    heads: Sequence[tuple[Tensor, Tensor | None]],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """h of every neuron, read out at once.
+
+    Args:
+        example: what each neuron sees of each example, without the signal from above.
+        d: that signal.
+        neuron: `network.about(...)`.
+        network: an `UpdateNetwork`.
+        heads: weights [C, k] and biases [k] of the read-outs.
+
+    Returns:
+        The mean of h over the batch [C, *tasks, n], and one read-out [k, *tasks, n, batch] for each head.
+    """
+    shape = example.shape[1:]
+    weights = [w for w, _ in heads]
+    biases = [torch.zeros_like(w[0]) if b is None else b for w, b in heads]
+    theta = (network.from_example, network.from_hidden, network.from_mean, network.bias_2)
+    flat = (example.flatten(1, -2), d.flatten(1, -2), neuron.flatten(1))
+    mean, *read = _ReadNeurons.apply(*flat, *theta, *weights, *biases)
+    return mean.unflatten(1, shape[:-1]), tuple(r.unflatten(1, shape[:-1]) for r in read)
+
+
+def low_rank_products(
+    upper: Float[Tensor, "r_upper *tasks j batch"], lower: Float[Tensor, "r_lower *tasks i batch"], channels: int
+) -> dict[str, Tensor]:
+    """The eight low-rank matrices of `READOUTS`: means over batch and `channels`, as in `terms.lowrank`."""
+    made = _LowRank.apply(upper, lower, channels)
+    return {name: R for names, group in zip(_GROUPS, made, strict=True) for name, R in zip(names, group, strict=True)}
+
+
+class _ReadNeurons(Function):
+    @staticmethod
+    def forward(example, d, neuron, W_e, W_h, W_m, b_2, *heads):  # type: ignore[no-untyped-def]
+        rows, batch = example.shape[1:]
+        weights, biases = heads[: len(heads) // 2], heads[len(heads) // 2 :]
+        mean = example.new_empty(W_h.shape[0], rows)
+        read = [example.new_empty(w.shape[1], rows, batch) for w in weights]
+        for block in _blocks(example):
+            first, _, second = _hidden(example[:, block], d[:, block], neuron[:, block], W_e, W_h, W_m, b_2)
+            h = second.add_(first)
+            mean[:, block] = h.mean(-1)
+            for w, b, out in zip(weights, biases, read, strict=True):
+                out[:, block] = torch.addmm(b.unsqueeze(-1), w.t(), h.flatten(1)).unflatten(1, (-1, batch))
+        return (mean, *read)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):  # type: ignore[no-untyped-def]
+        n_heads = (len(inputs) - 7) // 2
+        ctx.save_for_backward(*inputs[: 7 + n_heads])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g_mean, *g_read):  # type: ignore[no-untyped-def]
+        example, d, neuron, W_e, W_h, W_m, b_2, *weights = ctx.saved_tensors
+        batch, seen = example.shape[-1], example.shape[0]
+        g_example, g_d, g_neuron = (torch.empty_like(t) for t in (example, d, neuron))
+        g_W_e, g_W_h, g_W_m, g_b_2 = (torch.zeros_like(t) for t in (W_e, W_h, W_m, b_2))
+        g_weights = [torch.zeros_like(w) for w in weights]
+        g_mean = g_mean / batch
+        for block in _blocks(example):
+            first, mean, second = _hidden(example[:, block], d[:, block], neuron[:, block], W_e, W_h, W_m, b_2)
+            h = (first + second).flatten(1)
+            g_h = torch.zeros_like(first)
+            g_h += g_mean[:, block].unsqueeze(-1)
+            g = g_h.flatten(1)  # the same memory
+            for w, g_w, g_out in zip(weights, g_weights, g_read, strict=True):
+                g_r = g_out[:, block].flatten(1)
+                g_w.addmm_(h, g_r.t())
+                g.addmm_(w, g_r)
+            g_second = _threshold_backward(g_h, second, 0)
+            g_of_mean = g_second.sum(-1)
+            g_W_h.addmm_(first.flatten(1), g_second.flatten(1).t())
+            g_W_m.addmm_(mean, g_of_mean.t())
+            g_b_2 += g_of_mean.sum(1)
+            g.addmm_(W_h, g_second.flatten(1))
+            g_h += (W_m @ (g_of_mean / batch)).unsqueeze(-1)
+            g_first = _threshold_backward(g_h, first, 0)
+            g_neuron[:, block] = g_first.sum(-1)
+            g = g_first.flatten(1)
+            g_W_e[:seen].addmm_(example[:, block].flatten(1), g.t())
+            g_W_e[seen:].addmm_(d[:, block].flatten(1), g.t())
+            g_example[:, block] = (W_e[:seen] @ g).unflatten(1, (-1, batch))
+            g_d[:, block] = (W_e[seen:] @ g).unflatten(1, (-1, batch))
+        g_biases = [g.sum((1, 2)) for g in g_read]
+        return (g_example, g_d, g_neuron, g_W_e, g_W_h, g_W_m, g_b_2, *g_weights, *g_biases)
+
+
+def _hidden(
+    example: Tensor, d: Tensor, neuron: Tensor, W_e: Tensor, W_h: Tensor, W_m: Tensor, b_2: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """First layer, its mean over the batch, and second layer of `UpdateNetwork`; h is first + second."""
+    seen, shape = example.shape[0], (-1, *example.shape[1:])
+    first = torch.mm(W_e[:seen].t(), example.flatten(1)).addmm_(W_e[seen:].t(), d.flatten(1)).view(shape)
+    first.add_(neuron.unsqueeze(-1)).relu_()
+    mean = first.mean(-1)
+    second = torch.mm(W_h.t(), first.flatten(1)).view(shape)
+    second.add_(torch.addmm(b_2.unsqueeze(-1), W_m.t(), mean).unsqueeze(-1)).relu_()
+    return first, mean, second
+
+
+def _blocks(example: Tensor) -> list[slice]:
+    """Neurons in runs that fit a CPU's cache; all at once elsewhere."""
+    rows, batch = example.shape[1:]
+    size = max(1, _BLOCK // batch) if example.device.type == "cpu" else rows
+    return [slice(start, start + size) for start in range(0, rows, size)]
+
+
+class _LowRank(Function):
+    @staticmethod
+    def forward(upper, lower, channels):  # type: ignore[no-untyped-def]
+        made = []
+        for names in _GROUPS:
+            bottom, top = (_side(names, side, upper, lower, channels) for side in ("bottom", "top"))
+            each = (bottom @ top.mT).unflatten(0, (len(names), channels))
+            made.append(each.sum(1).div_(channels * upper.shape[-1]))
+        return tuple(made)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):  # type: ignore[no-untyped-def]
+        upper, lower, ctx.channels = inputs
+        ctx.save_for_backward(upper, lower)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *g_made):  # type: ignore[no-untyped-def]
+        upper, lower = ctx.saved_tensors
+        g_upper, g_lower, channels = torch.empty_like(upper), torch.empty_like(lower), ctx.channels
+        for names, g in zip(_GROUPS, g_made, strict=True):
+            g = g / (channels * upper.shape[-1])
+            bottom, top = (_side(names, side, upper, lower, channels) for side in ("bottom", "top"))
+            g_bottom, g_top = (_side(names, side, g_upper, g_lower, channels) for side in ("bottom", "top"))
+            if names == ("lin_upper_psd",):  # bottom and top are one read-out
+                g = g + g.mT
+            g = g.unsqueeze(1).expand(-1, channels, *g.shape[1:]).flatten(0, 1)
+            _product_into(g_bottom, g, top)
+            if names != ("lin_upper_psd",):
+                _product_into(g_top, g.mT, bottom)
+        return g_upper, g_lower, None
+
+
+def _product_into(out: Tensor, a: Tensor, b: Tensor) -> None:
+    try:
+        torch.matmul(a, b, out=out)
+    except NotImplementedError:  # the wrapped tensors of torch.func take no `out`
+        out.copy_(a @ b)
+
+
+def _side(names: tuple[str, ...], side: str, upper: Tensor, lower: Tensor, channels: int) -> Tensor:
+    """The read-outs of a group on one side, a view [names x channels, *tasks, n, batch]."""
+    key = (names[0], "top" if names == ("lin_upper_psd",) else side)
+    source, order = (upper, UPPER) if key in UPPER else (lower, LOWER)
+    start = order.index(key) * channels
+    return source[start : start + len(names) * channels]

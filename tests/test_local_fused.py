@@ -1,0 +1,163 @@
+"""The fast parts of `LocalRule` against its plain equations, which `rule.trace` takes: values, gradients, memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metarules.base_model import BaseModelState, init_state
+from metarules.update_rule import Batch, LocalRule, LocalRuleSettings, local_fused
+from metarules.update_rule.local_fused import LOWER, UPPER, low_rank_products, read_neurons
+from metarules.update_rule.local_networks import UpdateNetwork, dense
+from metarules.update_rule.local_readout import plain_products
+from metarules.update_rule.terms import READOUTS
+
+DOUBLE = torch.float64
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+
+
+def shaken(**options: Any) -> LocalRule:
+    """A rule all of whose theta is random and matters."""
+    rule = LocalRule(LocalRuleSettings(**{"channels": 6, "signals": 3, **options}), dtype=DOUBLE)
+    with torch.no_grad():
+        for i, p in enumerate(rule.parameters()):
+            p.add_(0.2 * noise(*p.shape, seed=i))
+    return rule
+
+
+def state(sizes: tuple[int, ...], tasks: tuple[int, ...]) -> BaseModelState:
+    phi = init_state(sizes, tasks=tasks, generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
+    return phi.map(lambda t: (30 * t).requires_grad_())
+
+
+def loss_of(phi: BaseModelState) -> torch.Tensor:
+    return sum((t * noise(*t.shape, seed=i)).sum() for i, (_, t) in enumerate(phi.tensors()))  # type: ignore[return-value]
+
+
+def gradients(rule: LocalRule, phi: BaseModelState, x: torch.Tensor, plain: bool) -> list[torch.Tensor]:
+    """Of two inner steps with respect to theta, phi and x."""
+    after = phi
+    for _ in range(2):
+        after = rule.trace(after, x).next_state if plain else rule(after, x)
+    wanted = [*rule.parameters(), *(t for _, t in phi.tensors()), x]
+    found = torch.autograd.grad(loss_of(after), wanted, allow_unused=True, materialize_grads=True)
+    return list(found)
+
+
+@settings(max_examples=25)
+@given(
+    sizes=st.lists(st.integers(2, 6), min_size=2, max_size=4),
+    tasks=st.sampled_from([(), (1,), (3,), (2, 2)]),
+    batch=st.integers(2, 9),
+    readouts=st.integers(1, 3),
+    backward=st.sampled_from(["identical", "separate", "fixed", "tied"]),
+    block=st.sampled_from([1, 13, 12_800]),
+)
+def test_gradients_are_those_of_the_plain_path(sizes, tasks, batch, readouts, backward, block):
+    rule = shaken(readouts=readouts, backward_update=backward)
+    phi, x = state(tuple(sizes), tasks), noise(*tasks, batch, sizes[0], seed=3).requires_grad_()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_fused, "_BLOCK", block)
+        fast = gradients(rule, phi, x, plain=False)
+    for ours, plain in zip(fast, gradients(rule, phi, x, plain=True), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9 * float(plain.abs().max()) + 1e-12)
+
+
+def network() -> UpdateNetwork:
+    made = UpdateNetwork(5, 2, 4, torch.Generator().manual_seed(0), DOUBLE)
+    with torch.no_grad():
+        made.bias_2 += 0.1
+    return made
+
+
+@pytest.mark.parametrize("block", [1, 12_800])
+def test_read_neurons_by_finite_differences(monkeypatch: pytest.MonkeyPatch, block: int):
+    monkeypatch.setattr(local_fused, "_BLOCK", block)
+    net = network()
+    inputs = [noise(*shape, seed=i).requires_grad_() for i, shape in enumerate([(3, 2, 4, 5), (2, 2, 4, 5), (4, 2, 4)])]
+    heads = [(noise(4, 3, seed=7).requires_grad_(), noise(3, seed=8).requires_grad_())]
+
+    def function(example, d, neuron, weight, bias, *theta):
+        mean, read = read_neurons(example, d, neuron, net, [(weight, bias)])
+        return (mean, *read)
+
+    assert torch.autograd.gradcheck(function, (*inputs, *heads[0], *net.parameters()))
+
+
+def test_read_neurons_is_the_network_and_its_readouts():
+    net, example, d, neuron = network(), noise(3, 2, 4, 5), noise(2, 2, 4, 5, seed=1), noise(4, 2, 4, seed=2)
+    weights = [noise(4, k, seed=k) for k in (1, 6)]
+    mean, read = read_neurons(example, d, neuron, net, [(weights[0], None), (weights[1], torch.ones(6, dtype=DOUBLE))])
+    h = net(torch.cat([example, d]), neuron)
+    torch.testing.assert_close(mean, h.mean(-1), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(read[0], dense(weights[0], h), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(read[1], dense(weights[1], h) + 1, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("tasks", [(), (3,)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_low_rank_products_are_those_of_the_terms(tasks: tuple[int, ...], channels: int):
+    upper = noise(len(UPPER) * channels, *tasks, 4, 6).requires_grad_()
+    lower = noise(len(LOWER) * channels, *tasks, 5, 6, seed=1).requires_grad_()
+    fast, plain = low_rank_products(upper, lower, channels), plain_products(upper, lower, channels)
+    assert set(fast) == set(plain) == set(READOUTS)
+    for name, R in plain.items():
+        torch.testing.assert_close(fast[name], R, rtol=1e-12, atol=1e-12)
+
+    def total(made: dict[str, torch.Tensor]) -> torch.Tensor:
+        return sum((R * noise(*R.shape, seed=len(name))).sum() for name, R in made.items())  # type: ignore[return-value]
+
+    for a, b in zip(*(torch.autograd.grad(total(made), (upper, lower)) for made in (fast, plain)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_a_second_derivative_needs_the_plain_path():
+    rule, phi, x = shaken(), state((4, 3), ()), noise(6, 4)
+    W = phi.layers[0].W
+    (g,) = torch.autograd.grad(loss_of(rule(phi, x)), W, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        g.sum().backward()
+    (g,) = torch.autograd.grad(loss_of(rule.trace(phi, x).next_state), W, create_graph=True)
+    g.sum().backward()
+    assert W.grad is not None and torch.isfinite(W.grad).all()
+
+
+def test_works_with_torch_func():
+    rule, x = shaken(), noise(6, 4)
+    phi = state((4, 3), ()).detach()
+    theta = {name: p.detach() for name, p in rule.named_parameters()}
+
+    def loss(theta: dict[str, torch.Tensor]) -> torch.Tensor:
+        return loss_of(torch.func.functional_call(rule, theta, (phi, x)))
+
+    found = torch.func.grad(loss)(theta)
+    expected = torch.autograd.grad(loss_of(rule(phi, x)), list(rule.parameters()))
+    for name, g in zip(theta, expected, strict=True):
+        torch.testing.assert_close(found[name], g, rtol=1e-10, atol=1e-12)
+
+
+def test_a_step_keeps_little_for_its_gradient():
+    """What the graph of one step holds: counted, so the same on every machine."""
+    rule = LocalRule()
+    phi = init_state((64, 32, 32, 32), tasks=(4,), generator=torch.Generator().manual_seed(0))
+    x = torch.rand(4, 200, 64, generator=torch.Generator().manual_seed(1))
+    bytes_of = {}
+    for name, step in (("fast", rule.step), ("plain", lambda phi, batch: rule.trace(phi, batch).next_state)):
+        kept: dict[int, int] = {}
+
+        def count(t: torch.Tensor, kept: dict[int, int] = kept) -> torch.Tensor:
+            kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+            return t
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
+            after = step(phi, Batch(x))
+        assert after.layers[0].W.requires_grad
+        bytes_of[name] = sum(kept.values()) / 4
+    assert bytes_of["fast"] < 9e6 < 2 * bytes_of["fast"] < bytes_of["plain"], bytes_of
