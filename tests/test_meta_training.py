@@ -33,7 +33,7 @@ from metarules.tasks.distribution import DistributionSettings, draw_dataset, val
 from metarules.update_rule import Batch, LocalRule, LocalRuleSettings, UpdateRule
 
 run_module = importlib.import_module("metarules.meta_training.run")  # the package's own `run` is the function
-outer_loop = importlib.import_module("metarules.meta_training.outer_loop")
+estimators = importlib.import_module("metarules.meta_training.estimators")
 
 RULE = LocalRuleSettings(channels=4, signals=2, readouts=1)
 DISTRIBUTION = DistributionSettings(n_examples=36, n_classes=3)
@@ -83,6 +83,9 @@ def fingerprint(of: MetaTrainer) -> dict[str, Tensor]:
         found |= {f"adam/{name}/{k}": v for k, v in of.optimiser.state[parameter].items()}
     for i, group in enumerate(of.groups):
         found |= {f"group{i}/{k}": v for k, v in group.phi.tensors()}
+        if group.twins is not None:
+            found |= {f"group{i}/other/{k}": v for k, v in group.twins.other.tensors()}
+            found |= {f"group{i}/noise/{k}": v for k, v in group.twins.noise.items()}
         found |= {f"group{i}/x": group.task.x, f"group{i}/y": group.task.y}
         found[f"group{i}/numbers"] = torch.tensor([group.step, group.horizon, group.batch_size])
     for i, data in enumerate(of.pool.datasets):
@@ -310,7 +313,7 @@ def test_a_meta_gradient_that_is_not_finite_is_skipped_and_counted(bad: float, m
         return loss + bad * next(rule.parameters()).sum(), group
 
     with monkeypatch.context() as patched:
-        patched.setattr(outer_loop, "truncated_loss", spoilt)
+        patched.setattr(estimators, "truncated_loss", spoilt)
         done = t.step()
     assert done.skipped and t.skipped == 1 and t.number == 2
     assert same(theta(t), before)
@@ -479,6 +482,8 @@ def test_bad_arguments_of_validate_are_named(changed: dict[str, Any], message: s
         ({"warm_up": -1}, "warm_up is -1; allowed: a whole number in [0, inf]"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; allowed: a number in (0, inf]"),
         ({"learning_rate": math.nan}, "learning_rate is nan; allowed: a number in (0, inf]"),
+        ({"estimator": "newton"}, "estimator is 'newton'; allowed: backprop, es, pes"),
+        ({"sigma": 0.0}, "sigma is 0.0; allowed: a number in (0, inf]"),
         ({"clip": 0.0}, "clip is 0.0; allowed: a number in (0, inf]"),
         ({"final_share": 1.5}, "final_share is 1.5; allowed: a number in [0, 1]"),
         ({"average": -0.1}, "average is -0.1; allowed: a number in [0, 1]"),
@@ -561,6 +566,21 @@ def half_way(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     for _ in range(3):
         t.step()
     return path, there, fingerprint(t)
+
+
+@pytest.mark.parametrize("estimator", ["es", "pes"])
+def test_every_estimator_is_resumed_bit_for_bit(estimator: str, tmp_path: Path):
+    path = tmp_path / "checkpoint.safetensors"
+    t = trainer(estimator=estimator)
+    for _ in range(3):
+        t.step()
+    save_checkpoint(t, path)
+    again = trainer(estimator=estimator)
+    load_checkpoint(again, path)
+    for _ in range(3):
+        t.step()
+        again.step()
+    assert same(fingerprint(t), fingerprint(again))
 
 
 def test_a_resumed_trainer_goes_on_bit_for_bit(half_way: tuple[Path, dict[str, Tensor], dict[str, Tensor]]):

@@ -16,7 +16,7 @@ from torch import Tensor
 from metarules._files import write_atomically
 from metarules.base_model import BaseModelState
 from metarules.meta_training.outer_loop import MetaTrainer
-from metarules.meta_training.particles import Group
+from metarules.meta_training.particles import Group, Twins
 from metarules.pretrained import plain
 from metarules.tasks import Dataset, Task
 
@@ -40,6 +40,9 @@ def save_checkpoint(trainer: MetaTrainer, path: Path) -> None:
     for i, group in enumerate(trainer.groups):
         tensors |= {f"group{i}/phi/{name}": t for name, t in group.phi.tensors()}
         tensors |= _task_tensors(f"group{i}/task", group.task)
+        if group.twins is not None:
+            tensors |= {f"group{i}/other/{name}": t for name, t in group.twins.other.tensors()}
+            tensors |= {f"group{i}/noise/{name}": t for name, t in group.twins.noise.items()}
         groups.append(
             {
                 "task": _task_facts(group.task),
@@ -88,7 +91,7 @@ def load_checkpoint(trainer: MetaTrainer, path: Path) -> None:
     try:  # read all of it before anything in the trainer changes
         theta = {name: _same_shape(tensors, f"theta/{name}", p) for name, p in trainer.rule.named_parameters()}
         average = {name: _same_shape(tensors, f"average/{name}", p) for name, p in trainer.rule.named_parameters()}
-        moments = {name: _moments(tensors, f"adam/{name}/") for name in theta}
+        moments = {name: _part(tensors, f"adam/{name}/") for name in theta}
         groups = [_group(tensors, facts, i, old) for i, old in enumerate(trainer.groups)]
         pool = [_dataset(tensors, facts, i) for i in range(len(trainer.pool.datasets))]
         pool_next, number, skipped = (int(facts[name]) for name in ("pool_next", "number", "skipped"))
@@ -133,8 +136,8 @@ def _same_shape(tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tenso
     return value
 
 
-def _moments(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Adam's state of one parameter; empty before its first update."""
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """All tensors under a prefix: Adam's state of a parameter is empty before its first update."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
@@ -163,9 +166,18 @@ def _group(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], i: int, old:
         saved["task"]["name"],
         tuple(saved["task"]["shape"]) if saved["task"]["shape"] else None,
     )
-    depth = old.phi.depth
-    W, b, V = ([tensors[f"group{i}/phi/{kind}{l}"] for l in range(1, depth + 1)] for kind in "WbV")
-    phi = BaseModelState.from_arrays(W, b, V, old.phi.nonlinearity)
+    noise = _part(tensors, f"group{i}/noise/")
     return replace(
-        old, phi=phi, task=task, step=saved["step"], horizon=saved["horizon"], batch_size=saved["batch_size"]
+        old,
+        phi=_phi(tensors, f"group{i}/phi", old.phi),
+        task=task,
+        step=saved["step"],
+        horizon=saved["horizon"],
+        batch_size=saved["batch_size"],
+        twins=Twins(_phi(tensors, f"group{i}/other", old.phi), noise) if noise else None,
     )
+
+
+def _phi(tensors: Mapping[str, Tensor], prefix: str, old: BaseModelState) -> BaseModelState:
+    W, b, V = ([tensors[f"{prefix}/{kind}{l}"] for l in range(1, old.depth + 1)] for kind in "WbV")
+    return BaseModelState.from_arrays(W, b, V, old.nonlinearity)

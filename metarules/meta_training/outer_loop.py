@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from metarules.inner_loop import DivergenceError
-from metarules.meta_training.particles import Group, birth, truncated_loss
+from metarules.meta_training.estimators import ESTIMATORS
+from metarules.meta_training.particles import Group, birth
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.tasks.distribution import DistributionSettings, TaskPool
 from metarules.update_rule import UpdateRule
@@ -85,17 +86,20 @@ class MetaTrainer:
         s = self.settings
         chosen = [(self.number * s.groups_per_step + i) % len(self.groups) for i in range(s.groups_per_step)]
         self.optimiser.zero_grad(set_to_none=True)
+        estimate, theta = ESTIMATORS[s.estimator], dict(self.rule.named_parameters())
         total = 0.0
         for index in chosen:
             try:
-                loss, group = truncated_loss(self.rule, self.groups[index], s, self.generator)
+                found = estimate(self.rule, self.groups[index], s, self.generator)
             except DivergenceError:
                 total = float("nan")
                 self.groups[index] = self._born(s.architectures[index])
                 continue
-            (loss / s.groups_per_step).backward()
-            total += float(loss.detach()) / s.groups_per_step
-            self.groups[index] = self._born(s.architectures[index]) if group.over else group
+            for name, gradient in found.gradient.items():
+                parameter, share = theta[name], gradient / s.groups_per_step
+                parameter.grad = share if parameter.grad is None else parameter.grad + share
+            total += found.loss / s.groups_per_step
+            self.groups[index] = self._born(s.architectures[index]) if found.group.over else found.group
         rate = self._learning_rate()
         norm = float(torch.nn.utils.clip_grad_norm_(self.rule.parameters(), s.clip))
         usable = math.isfinite(norm) and math.isfinite(total)

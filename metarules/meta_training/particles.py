@@ -21,6 +21,19 @@ from metarules.update_rule import Batch, UpdateRule
 
 
 @dataclass(frozen=True)
+class Twins:
+    """What `estimators.pes` carries through a life besides phi, which lives under theta + noise.
+
+    Attributes:
+        other: the base models that live under theta - noise [particles].
+        noise: sum of all noise of this life, by parameter name.
+    """
+
+    other: BaseModelState
+    noise: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
 class Group:
     """Particles of one architecture that live and die together.
 
@@ -30,6 +43,7 @@ class Group:
         step: inner steps lived.
         horizon: inner steps at which they are born anew.
         batch_size: examples of each inner step in this life.
+        twins: see there; None for the other estimators, and at birth.
     """
 
     phi: BaseModelState
@@ -37,6 +51,7 @@ class Group:
     step: int
     horizon: int
     batch_size: int
+    twins: Twins | None = None
 
     @property
     def over(self) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from metarules._checks import check_number
+from metarules._checks import check_choice, check_number
 from metarules.meta_objective import MetaObjectiveSettings
 
+ESTIMATOR_NAMES = ("backprop", "es", "pes")
 MAX_SEED = 2**63 - 1  # what torch.Generator.manual_seed takes
 
 
@@ -28,6 +29,8 @@ class MetaTrainingSettings:
         labels_per_class: labelled examples per class in each batch of the meta-objective.
         labelled_batches: batches of the meta-objective, each fitted in turn and scored on the others.
         objective: settings of the meta-objective.
+        estimator: of the meta-gradient: "backprop", "es" or "pes", see `meta_training.estimators`.
+        sigma: standard deviation of the noise on theta, for "es" and "pes".
         learning_rate: Adam's, at its peak.
         warm_up: meta-steps of linear rise to that peak.
         final_share: share of the peak left at the end of a cosine decay.
@@ -51,6 +54,8 @@ class MetaTrainingSettings:
         # ridge: probe; cross-entropy: ours, since at equal accuracy the cosine distance rewards sparser features
         default_factory=lambda: MetaObjectiveSettings(ridge=3.0, standardise_features=True, logit_scale=5.0)
     )
+    estimator: str = "backprop"  # paper; ES and PES cost twice the forward passes and are noisier on short lives
+    sigma: float = 0.01  # ours: a tenth of the size of a typical entry of theta
     learning_rate: float = 3e-3  # ours: at the probe's 1e-3 theta barely moved in 800 updates
     warm_up: int = 20  # ours: Adam's first steps are as large as its later ones, with less to go by
     final_share: float = 0.05  # ours
@@ -64,6 +69,8 @@ class MetaTrainingSettings:
         check_number("pool", self.pool, low=2, integer=True)  # two are renewed at each birth
         check_number("labelled_batches", self.labelled_batches, low=2, integer=True)
         check_number("warm_up", self.warm_up, low=0, integer=True)
+        check_choice("estimator", self.estimator, ESTIMATOR_NAMES)
+        check_number("sigma", self.sigma, low=0, low_open=True)
         check_number("learning_rate", self.learning_rate, low=0, low_open=True)
         check_number("clip", self.clip, low=0, low_open=True)
         check_number("final_share", self.final_share, low=0, high=1)
