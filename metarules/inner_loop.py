@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from metarules._checks import check_names, check_number
 from metarules.base_model import BaseModelState, check_input, forward
@@ -85,7 +87,12 @@ class Trajectory:
 
 
 def unroll(
-    rule: UpdateRule, phi: BaseModelState, batches: Iterable[Batch | Tensor], *, keep_graph: bool = False
+    rule: UpdateRule,
+    phi: BaseModelState,
+    batches: Iterable[Batch | Tensor],
+    *,
+    keep_graph: bool = False,
+    checkpoint_every: int | None = None,
 ) -> BaseModelState:
     """Apply the rule once for each batch.
 
@@ -95,6 +102,9 @@ def unroll(
         batches: one `Batch` (or x [*tasks, batch, n_0]) for each inner step; [batch, n_0] is shared by all tasks.
         keep_graph: keep autograd's graph through all steps (a meta-gradient needs it; memory grows with the steps).
             Under `torch.no_grad` there is none to keep.
+        checkpoint_every: with `keep_graph`, keep phi and batches alone and make the insides of this many steps again
+            when the gradient passes through them: the same gradient for a third more time, and memory that grows by
+            one phi for each group of steps.
 
     Returns:
         phi after the last batch.
@@ -102,13 +112,26 @@ def unroll(
     Raises:
         DivergenceError: phi stopped being finite.
         TypeError: rule or phi of another type, or as the rule's own call.
-        ValueError: phi is not finite to begin with, or as the rule's own call.
+        ValueError: phi is not finite to begin with, `checkpoint_every` below 1, or as the rule's own call.
     """
     _check_rule_and_phi(rule, phi)
+    if checkpoint_every is not None:
+        check_number("checkpoint_every", checkpoint_every, low=1, integer=True)
+
+    def several(phi: BaseModelState, group: Sequence[Batch | Tensor], done: int) -> BaseModelState:
+        for step, batch in enumerate(group, start=done + 1):
+            phi = check_finite(rule(phi, batch), phi, step)
+        return phi
+
     with torch.set_grad_enabled(keep_graph and torch.is_grad_enabled()):
         phi = phi if keep_graph else phi.detach()
-        for step, batch in enumerate(batches, start=1):
-            phi = check_finite(rule(phi, batch), phi, step)
+        left, done = iter(batches), 0
+        while group := list(islice(left, checkpoint_every or 1)):
+            if checkpoint_every is not None and torch.is_grad_enabled():
+                phi = checkpoint(several, phi, group, done, use_reentrant=False, preserve_rng_state=False)
+            else:
+                phi = several(phi, group, done)
+            done += len(group)
     return phi
 
 

@@ -19,10 +19,18 @@ from torch import Tensor
 
 from metarules._checks import check_names
 from metarules.base_model import Activations, BaseModelState, LayerState, forward_unchecked
-from metarules.update_rule import paper_tf
+from metarules.update_rule import paper_fast, paper_tf
 from metarules.update_rule.contract import Batch, Trace, UpdateRule
 from metarules.update_rule.paper_mixture import ChangeOfWeights, change_of_bias
-from metarules.update_rule.paper_networks import STATISTICS, HiddenNet, Linear, TopSignal, draw_weights, send_down
+from metarules.update_rule.paper_networks import (
+    BATCH_AXIS,
+    STATISTICS,
+    HiddenNet,
+    Linear,
+    TopSignal,
+    draw_weights,
+    send_down,
+)
 from metarules.update_rule.paper_settings import PaperRuleSettings
 from metarules.update_rule.terms import TERMS, standardise
 
@@ -157,7 +165,9 @@ class PaperRule(UpdateRule):
     def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
         acts = forward_unchecked(phi, batch.x)
         d, h, delta = self._sweep(phi, acts)
-        delta[0] = self._delta(d[0], acts.z[0], h[0])
+        for l in range(phi.depth + 1):
+            if l not in delta:
+                delta[l] = self._delta(d[l], acts.z[l], h[l])
         terms: dict[int, dict[str, Tensor]] = {}
         changes = self._changes(phi, acts, h, terms)
         return Trace(
@@ -175,21 +185,47 @@ class PaperRule(UpdateRule):
     def _sweep(
         self, phi: BaseModelState, acts: Activations
     ) -> tuple[dict[int, Tensor], dict[int, Tensor], dict[int, Tensor]]:
-        """From the top layer down: d and h of every layer, and delta of every layer but the input, by layer."""
-        depth, scale = phi.depth, self._input_scale(acts.x[0])
-        d = {depth: self.top_signal(acts.x[depth])}
+        """From the top layer down: d and h of every layer, and delta where it was worth keeping, by layer."""
+        if not paper_fast.watched(self):
+            return self._fast_sweep(phi, acts)
+        d = {phi.depth: self.top_signal(acts.x[phi.depth])}
         h: dict[int, Tensor] = {}
         delta: dict[int, Tensor] = {}
-        for l in range(depth, -1, -1):
-            layer = phi.layers[l - 1] if l else None
-            above = phi.layers[l].W if l < depth else None
-            x, z = acts.x[l], acts.z[l]
-            b = torch.zeros_like(x[..., 0, :]) if layer is None else layer.b
-            h[l] = self.hidden(x, z, d[l], b, None if layer is None else layer.W, above, scale)
-            if layer is not None:
-                delta[l] = self._delta(d[l], z, h[l])
-                d[l - 1] = send_down(delta[l], layer.W if self.settings.backward_update == "tied" else layer.V)
+        for l in range(phi.depth, -1, -1):
+            h[l] = self.hidden(acts.x[l], acts.z[l], d[l], *self._around(phi, acts, l))
+            if l:
+                delta[l] = self._delta(d[l], acts.z[l], h[l])
+                d[l - 1] = send_down(delta[l], self._backward_weights(phi, l))
         return d, h, delta
+
+    def _fast_sweep(
+        self, phi: BaseModelState, acts: Activations
+    ) -> tuple[dict[int, Tensor], dict[int, Tensor], dict[int, Tensor]]:
+        """The same numbers with units before examples in memory (`paper_fast`); delta is not kept."""
+        xs, zs = ([a.transpose(-2, -1) for a in given] for given in (acts.x, acts.z))
+        d = {phi.depth: paper_fast.top_signal(self.top_signal, xs[phi.depth])}
+        h: dict[int, Tensor] = {}
+        for l in range(phi.depth, -1, -1):
+            h[l] = paper_fast.hidden(self.hidden, xs[l], zs[l], d[l], *self._around(phi, acts, l))
+            if l:
+                V = self._backward_weights(phi, l)
+                d[l - 1] = paper_fast.send_down(d[l], zs[l], h[l], self.delta_readout, V)
+        d, h = ({l: a.transpose(-3, -2) for l, a in of.items()} for of in (d, h))
+        return d, h, {}
+
+    def _around(
+        self, phi: BaseModelState, acts: Activations, l: int
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """What else the neurons of layer l see: their biases, weights below and above, and the inputs' factors."""
+        layer = phi.layers[l - 1] if l else None
+        b = torch.zeros_like(acts.x[0][..., 0, :]) if layer is None else layer.b
+        above = phi.layers[l].W if l < phi.depth else None
+        return b, None if layer is None else layer.W, above, self._input_scale(b)
+
+    def _backward_weights(self, phi: BaseModelState, l: int) -> Tensor:
+        """V of layer l, or W in its place where the two are tied."""
+        layer = phi.layers[l - 1]
+        return layer.W if self.settings.backward_update == "tied" else layer.V
 
     def _delta(self, d: Tensor, z: Tensor, h: Tensor) -> Tensor:
         return d * torch.sigmoid(z).unsqueeze(-1) + self.delta_readout(h)
@@ -213,7 +249,8 @@ class PaperRule(UpdateRule):
             change_V = change
             if mode == "separate":
                 change_V = self.change_of_V.merge(self.change_of_V.terms(layer.V, *local), factors)
-            changes[l] = LayerState(change, change_of_bias(self.bias_readout(h[l])), change_V)
+            readout = self.bias_readout(h[l].mean(BATCH_AXIS))  # the batch mean of the read-outs, in one row
+            changes[l] = LayerState(change, change_of_bias(readout.squeeze(-1)), change_V)
             if terms is not None:
                 terms[l] = made
         return changes

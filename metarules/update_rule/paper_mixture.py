@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -49,12 +48,18 @@ class ChangeOfWeights(nn.Module):
         return {term: lowrank(top, read.get(f"{term}_bottom", top)) for term, top in tops.items()}
 
     def _read(self, names: list[str], h: Float[Tensor, "*tasks batch n C"]) -> dict[str, Tensor]:
-        """Several read-outs of one h, in one matrix product."""
+        """Several read-outs [*tasks, batch, n, G] of one h, in one matrix product for each unit.
+
+        In memory they lie as [*tasks, n, G, batch], which is what `lowrank` multiplies without copying.
+        """
         linears = [cast(Linear, self.readouts[name]) for name in names]
-        weight = torch.cat([linear.weight for linear in linears], -1)
-        bias = torch.cat([linear.bias for linear in linears])
-        parts = F.linear(h, weight.transpose(0, 1), bias).chunk(len(names), -1)
-        return dict(zip(names, parts, strict=True))
+        weight = torch.cat([linear.weight for linear in linears], -1).transpose(0, 1)
+        bias = torch.cat([linear.bias for linear in linears]).unsqueeze(-1)
+        units = h.transpose(-3, -2)
+        flat = units.reshape(-1, *units.shape[-2:]).transpose(1, 2)
+        read = torch.baddbmm(bias, weight.expand(len(flat), -1, -1), flat)
+        parts = read.reshape(*units.shape[:-2], *read.shape[1:]).chunk(len(names), -2)
+        return {name: part.movedim(-1, -3) for name, part in zip(names, parts, strict=True)}
 
     def terms(
         self,
@@ -85,8 +90,7 @@ def normalise(T: Float[Tensor, "*tasks i j"]) -> Float[Tensor, "*tasks i j"]:
     return T * torch.rsqrt(NORMALISE_EPS + T.square().mean(-2, keepdim=True))
 
 
-def change_of_bias(readout: Float[Tensor, "*tasks batch n 1"]) -> Float[Tensor, "*tasks n"]:
-    """change_b from the bias read-out of h: its batch mean, never of negative mean, brought to a bounded size."""
-    r = readout.squeeze(-1).mean(-2)
+def change_of_bias(r: Float[Tensor, "*tasks n"]) -> Float[Tensor, "*tasks n"]:
+    """change_b from the batch mean of the bias read-out: never of negative mean, brought to a bounded size."""
     r = r + torch.relu(-r.mean(-1, keepdim=True))
     return r * torch.rsqrt(BIAS_EPS + r.square().mean(-1, keepdim=True))

@@ -142,7 +142,7 @@ class HiddenNet(nn.Module):
         scale: Float[Tensor, "inputs"] | None = None,
     ) -> Float[Tensor, "*tasks batch units C"]:
         """h^l. `below` is W^l (None at the input), `above` W^{l+1} (None at the top), `scale` one factor an input."""
-        angle = torch.linspace(0, UNIT_ID_RANGE, x.shape[-1], dtype=x.dtype, device=x.device).expand_as(x)
+        angle = unit_angles(x.shape[-1], x).expand_as(x)
         seen = torch.stack([x, z, torch.sin(angle), torch.cos(angle)], -1)
         own = torch.cat([weight_statistics(below, above), b.unsqueeze(-1)], -1).unsqueeze(BATCH_AXIS)
         normed = self.norm(torch.cat([seen, d], -1))
@@ -150,6 +150,11 @@ class HiddenNet(nn.Module):
         for i, (conv, unit) in enumerate(zip(self.convs, self.units, strict=True)):
             a = unit(conv(a, scale if i == 0 else None))
         return a
+
+
+def unit_angles(units: int, like: Tensor) -> Float[Tensor, "units"]:
+    """The angle whose sine and cosine tell a unit its place in the layer: 0 to 4 pi, both inclusive."""
+    return torch.linspace(0, UNIT_ID_RANGE, units, dtype=like.dtype, device=like.device)
 
 
 def weight_statistics(

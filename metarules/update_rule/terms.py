@@ -69,8 +69,8 @@ def lowrank(
 ) -> Float[Tensor, "*tasks i j"]:
     """[i, j] = sum over batch and channels of bottom_i top_j, divided by (G batch): one matrix product a task."""
     batch, _, channels = top.shape[-3:]
-    a = bottom.transpose(-3, -2).flatten(-2)
-    c = top.transpose(-3, -2).flatten(-2)
+    a = bottom.movedim(-3, -1).flatten(-2)
+    c = top.movedim(-3, -1).flatten(-2)
     return a @ c.transpose(-2, -1) / (channels * batch)
 
 
