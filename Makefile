@@ -2,10 +2,11 @@
 #   make lab LAB_ARGS=--no-browser        options for JupyterLab
 #   make test TEST_ARGS="-k base_model"   options for pytest (test-slow takes them too)
 #   make notebooks NOTEBOOK_ARGS=--check  options for tools/notebooks.py
+#   make bench BENCH_ARGS=--quick         options for python -m benchmarks
 #   make test PYTHON=python3.12           another Python to build .venv with
 PYTHON ?= python3
 
-.PHONY: help setup lab test test-slow lint notebooks
+.PHONY: help setup lab test test-slow lint notebooks bench
 
 help:
 	@$(PYTHON) start.py --help
@@ -27,3 +28,6 @@ lint:
 
 notebooks:
 	@$(PYTHON) start.py notebooks $(NOTEBOOK_ARGS)
+
+bench:
+	@$(PYTHON) start.py bench $(BENCH_ARGS)

@@ -1,8 +1,8 @@
 """Set up `.venv` once, then run one of the project's commands in it: `python start.py lab`, `python start.py test`, ...
 
 Standard library only, so that it runs on any system before anything is installed. Words after the command are handed
-on to JupyterLab, pytest or tools/notebooks.py. A stamp in `.venv` remembers what was installed: a second run sets up
-nothing.
+on to JupyterLab, pytest, tools/notebooks.py or benchmarks. A stamp in `.venv` remembers what was installed: a second
+run sets up nothing.
 
 Environment variables:
     METARULES_TORCH        `cpu` (default): on Linux take PyTorch's CPU build; `default`: take what pip chooses by
@@ -38,6 +38,7 @@ COMMANDS = {
     "test-slow": "what takes minutes, and every lesson in a real browser",
     "lint": "ruff and mypy alone",
     "notebooks": "run every notebook and store its outputs (--check: only compare)",
+    "bench": "what a step costs on this machine, in five to ten minutes (--quick: two; --plot: with a picture)",
 }
 
 
@@ -65,6 +66,8 @@ def main() -> int:
         return run_python("-m", "pytest", "-m", "slow or browser", "--durations=10", "--durations-min=1", *rest)
     if command == "lint":
         return lint()
+    if command == "bench":
+        return run_python("-m", "benchmarks", *rest)
     return run_python("tools/notebooks.py", *rest)
 
 

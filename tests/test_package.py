@@ -8,10 +8,17 @@ import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 import metarules
 
 ROOT = Path(__file__).resolve().parents[1]
-LOADED_WHEN_USED = ["matplotlib", "sklearn", "ipywidgets", "anywidget", "PIL", "IPython"]
+LOADED_WHEN_USED = ["matplotlib", "sklearn", "scipy", "pandas", "ipywidgets", "anywidget", "PIL", "IPython"]
+FIRST_STEP = """
+import torch
+from metarules import init_state, load_rule
+load_rule("local")(init_state((64, 32, 32)), torch.rand(20, 64))
+"""
 
 
 def test_version_is_said_once():
@@ -19,8 +26,10 @@ def test_version_is_said_once():
     assert metarules.__version__ == declared == version("metarules")
 
 
-def test_importing_metarules_is_light():
-    code = f"import sys, metarules; print([n for n in {LOADED_WHEN_USED} if n in sys.modules])"
+@pytest.mark.parametrize("begin", ["import metarules", FIRST_STEP], ids=["import", "first step"])
+def test_beginning_is_light(begin: str):
+    """What plots, widgets and baselines need is loaded when they are; `make bench` tells the seconds."""
+    code = f"{begin}\nimport sys\nprint([n for n in {LOADED_WHEN_USED} if n in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
 

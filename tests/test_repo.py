@@ -18,7 +18,8 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-HOUSE = ["README.md", "environment.yml", "notebooks", "metarules", "figures", "tests", "pyproject.toml", "Makefile"]
+HOUSE = ["README.md", "environment.yml", "notebooks", "metarules", "figures", "tests", "benchmarks"]
+HOUSE += ["pyproject.toml", "Makefile"]
 LONGEST_MODULE = 300  # lines
 
 # conda-forge's name -> PyPI's, where the two differ
@@ -122,11 +123,16 @@ def test_python_versions_agree():
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("metarules", ["lessons"]), ("tests", ["lessons", "test"]), ("tools", ["lessons", "test"])],
+    [
+        ("metarules", ["lessons"]),
+        ("benchmarks", []),
+        ("tests", ["lessons", "test"]),
+        ("tools", ["lessons", "test"]),
+    ],
 )
 def test_everything_imported_is_declared(folder: str, extras: list[str]):
     declared = ranges([*PROJECT["dependencies"], *(line for extra in extras for line in EXTRAS[extra])])
-    own = {"metarules", "tests", "tools", "start", *(path.stem for path in python_files("tests"))}
+    own = {"metarules", "benchmarks", "tests", "tools", "start", *(path.stem for path in python_files("tests"))}
     for path in python_files(folder):
         for name in imported(path) - own - sys.stdlib_module_names:
             wanted = COMES_WITH.get(name, IMPORT_NAMES.get(name, name))
@@ -159,7 +165,8 @@ def test_licence_is_mit():
 
 
 def test_modules_stay_short():
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in python_files("metarules", "tools")}
+    modules = python_files("metarules", "benchmarks", "tools")
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules}
     too_long = {str(path.relative_to(ROOT)): n for path, n in lengths.items() if n > LONGEST_MODULE}
     assert too_long == {}
 

@@ -139,3 +139,9 @@ def test_lab_opens_lesson_0(commands: list[tuple[str, ...]], monkeypatch: pytest
     monkeypatch.setattr(start, "LESSON_0", lesson)
     assert start.lab(["--no-browser"]) == 0
     assert commands[-1][1:3] == ("-m", "jupyterlab") and commands[-1][-2:] == ("--no-browser", str(lesson))
+
+
+def test_bench_hands_its_words_on(commands: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(start.sys, "argv", ["start.py", "bench", "--quick"])
+    assert start.main() == 0
+    assert commands[-1][1:] == ("-m", "benchmarks", "--quick")

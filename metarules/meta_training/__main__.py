@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from metarules._checks import check_number
+from metarules._threads import use_threads
 from metarules.meta_training.run import run
 from metarules.meta_training.settings import MetaTrainingSettings
 
@@ -34,10 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--meta-steps", type=int, default=defaults.meta_steps, help="updates (%(default)s)")
     parser.add_argument("--particles", type=int, default=defaults.particles, help="tasks at once (%(default)s)")
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate, help="Adam's (%(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads; small models like one (%(default)s)")
+    parser.add_argument("--threads", type=int, help="torch threads (by default as many as the particles keep busy)")
     given = parser.parse_args(arguments)
     try:
-        torch.set_num_threads(check_number("threads", given.threads, low=1, integer=True))
         torch.set_flush_denormal(True)  # weights that decay to nothing would slow every product down
         settings = replace(
             defaults,
@@ -46,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
             particles=given.particles,
             learning_rate=given.learning_rate,
         )
+        widest = [max(widths) for widths in settings.architectures]
+        use_threads(widest, settings.batch_size[1], settings.particles, threads=given.threads)
         path = run(given.out, settings=settings, resume=given.resume, report=lambda text: print(text, flush=True))
     except (ValueError, TypeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""What a step costs: `make bench`, or `python -m benchmarks --help`."""

@@ -1,0 +1,78 @@
+"""How many threads PyTorch should use: few for small models, and never more than there are cores to run them.
+
+PyTorch takes all cores for whatever it is given. An inner step is some hundred short operations, each of which then
+waits for the slowest thread: where another process (a second notebook, a test run) holds a core, a step on two threads
+was measured at 10 to 30 times one thread's time; alone on two cores, two threads gain nothing for one task at the
+laptop's sizes, and a factor of 1.8 for 64 tasks, 2.3 at the paper's sizes (`python -m benchmarks`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metarules._checks import check_number
+
+PER_THREAD = 2e7  # multiply-adds of one update network's layer that keep a thread busy; ours, measured as above
+MOST = 16  # ours: beyond it, run more processes; the operations of one step are too short for more
+VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # how users say it themselves
+
+
+def available_cores() -> int:
+    """Cores this process may use: its CPU affinity, and on Linux its container's CPU quota, rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
+    return cores if quota is None else max(1, min(cores, quota))
+
+
+def threads_for(work: float, cores: int, environment: Mapping[str, str] | None = None) -> int:
+    """How many threads suit an amount of work.
+
+    Args:
+        work: multiply-adds in one dense layer of the update network, over all tasks, examples and units of a layer.
+        cores: to be shared with nobody.
+        environment: `os.environ` unless given; OMP_NUM_THREADS or MKL_NUM_THREADS in it decide alone.
+
+    Returns:
+        1 .. cores, at most 16; the environment's number where it holds one.
+    """
+    for name in VARIABLES:
+        told = (os.environ if environment is None else environment).get(name, "").split(",")[0].strip()
+        if told.isdecimal() and int(told):
+            return int(told)
+    return max(1, min(cores, MOST, int(work / PER_THREAD)))
+
+
+def use_threads(widths: Sequence[int], batch_size: int, tasks: int = 1, channels: int = 16, threads: Any = None) -> int:
+    """Tell PyTorch how many threads to use for inner steps of this size, in this whole process.
+
+    Args:
+        widths: of the base model.
+        batch_size: examples of an inner step.
+        tasks: base models taught at once.
+        channels: width of the rule's update networks.
+        threads: the number itself, if you know better.
+
+    Returns:
+        The number of threads set.
+
+    Raises:
+        TypeError, ValueError: `threads` is not a whole number of at least 1.
+    """
+    if threads is None:
+        threads = threads_for(float(tasks * batch_size * max(widths) * channels**2), available_cores())
+    torch.set_num_threads(check_number("threads", threads, low=1, integer=True))
+    return int(threads)
+
+
+def _quota(path: Path) -> int | None:
+    """Cores that a cgroup (version 2) allows, or None without a limit."""
+    try:
+        limit, period = path.read_text(encoding="ascii").split()[:2]
+        return -(-int(limit) // int(period))
+    except (OSError, ValueError):  # no such file, or "max"
+        return None

@@ -1,0 +1,84 @@
+"""How many threads: few for little work, never more than cores, and whatever the user asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metarules import _threads
+from metarules._threads import available_cores, threads_for, use_threads
+
+LAPTOP = {"widths": (64, 32, 32, 32), "batch_size": 200}
+PAPER = {"widths": (196, 128, 128, 128, 128, 32), "batch_size": 128, "channels": 64}
+
+
+@pytest.fixture
+def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """PyTorch's threads put back; no variable says how many."""
+    for name in _threads.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@given(work=st.floats(0, 1e15), cores=st.integers(1, 64))
+def test_never_more_threads_than_cores_and_never_none(work: float, cores: int):
+    assert 1 <= threads_for(work, cores, {}) <= min(cores, _threads.MOST)
+
+
+@given(work=st.floats(0, 1e12), cores=st.integers(1, 63))
+def test_more_work_or_more_cores_never_mean_fewer_threads(work: float, cores: int):
+    here = threads_for(work, cores, {})
+    assert threads_for(2 * work, cores, {}) >= here
+    assert threads_for(work, cores + 1, {}) >= here
+
+
+@pytest.mark.parametrize(("told", "threads"), [("3", 3), (" 40 ", 40), ("2,4", 2), ("0", 8), ("many", 8), ("", 8)])
+def test_the_users_own_number_decides(told: str, threads: int):
+    assert threads_for(1e12, 8, {"OMP_NUM_THREADS": told}) == threads
+
+
+def test_mkls_variable_counts_where_openmps_is_not_set():
+    assert threads_for(1e12, 8, {"MKL_NUM_THREADS": "5"}) == 5
+    assert threads_for(1e12, 8, {"MKL_NUM_THREADS": "5", "OMP_NUM_THREADS": "2"}) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "threads"),
+    [(LAPTOP, 1), ({**LAPTOP, "tasks": 8}, 1), ({**LAPTOP, "tasks": 64}, 8), (PAPER, 5)],
+    ids=["lesson", "meta-training", "many tasks", "paper"],
+)
+def test_sizes_we_know_on_eight_cores(size: dict, threads: int, restored: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_threads, "available_cores", lambda: 8)
+    assert use_threads(**size) == threads == torch.get_num_threads()
+
+
+def test_a_given_number_is_used_and_checked(restored: None):
+    assert use_threads(**LAPTOP, threads=2) == torch.get_num_threads() == 2
+    with pytest.raises(ValueError, match="threads is 0; allowed"):
+        use_threads(**LAPTOP, threads=0)
+    with pytest.raises(TypeError, match=r"threads is 1\.5; allowed"):
+        use_threads(**LAPTOP, threads=1.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("150000 100000\n", 2), ("100000 100000\n", 1), ("max 100000\n", None), ("", None)]
+)
+def test_a_containers_quota_is_read(tmp_path: Path, text: str, cores: int | None):
+    (tmp_path / "cpu.max").write_text(text, encoding="ascii")
+    assert _threads._quota(tmp_path / "cpu.max") == cores
+    assert _threads._quota(tmp_path / "absent") is None
+
+
+def test_cores_are_counted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_threads.os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
+    monkeypatch.setattr(_threads, "_quota", lambda _: None)
+    assert available_cores() == 12
+    monkeypatch.setattr(_threads, "_quota", lambda _: 3)
+    assert available_cores() == 3
