@@ -1,4 +1,7 @@
-"""Data sets that need no download, and tasks made of them: data x permutation x split, sampled as tensors."""
+"""Data sets that need no download, or are your own, and tasks made of them: data x permutation x split, as tensors.
+
+`load_dataset(name)` gives those that come with the package, `read_dataset(path)` a table, arrays or images of your own.
+"""
 
 from metarules.tasks.dataset import DATASETS as DATASETS
 from metarules.tasks.dataset import Dataset as Dataset
@@ -22,6 +25,11 @@ from metarules.tasks.glyphs import glyph_split as glyph_split
 from metarules.tasks.glyphs import glyphs as glyphs
 from metarules.tasks.making import make_task as make_task
 from metarules.tasks.making import stack_tasks as stack_tasks
+from metarules.tasks.own_data import SUFFIXES as SUFFIXES
+from metarules.tasks.own_data import read_bytes as read_bytes
+from metarules.tasks.own_data import read_dataset as read_dataset
+from metarules.tasks.own_data import read_files as read_files
+from metarules.tasks.own_data import some_examples as some_examples
 from metarules.tasks.shapes_2d import blobs as blobs
 from metarules.tasks.shapes_2d import rings as rings
 from metarules.tasks.shapes_2d import spirals as spirals

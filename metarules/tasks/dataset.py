@@ -75,7 +75,7 @@ def register(name: str) -> Callable[[_Builder], _Builder]:
 
 
 def load_dataset(name: str, **options: Any) -> Dataset:
-    """Load or generate a data set; the same name and options give the same numbers.
+    """Load or generate a data set; the same name and options give the same numbers. (`read_dataset` reads your own.)
 
     Args:
         name: one of `DATASETS`: "digits", "glyphs", "two_moons", "rings", "blobs", "spirals", "random_decoder".

@@ -1,0 +1,19 @@
+"""Data of one's own, from files: a table (CSV), arrays (npy, npz) or small images, checked and scaled.
+
+    reading.py  what kind of file it is; the functions to call
+    tables.py   CSV: separators, a line of names, the column of labels
+    arrays.py   npy and npz, never pickled objects
+    names.py    which files are images, and of which class: by folder, or by the beginning of the file name
+    images.py   made grey, square and small
+    finish.py   labels to class numbers, values to [0, 1], and what every data set must meet
+
+Whatever is wrong with a file is said in one sentence (a ValueError): the file, the row and column counted from 1, what
+is wrong there, and what is allowed.
+"""
+
+from metarules.tasks.own_data.finish import LEAST_PER_CLASS as LEAST_PER_CLASS
+from metarules.tasks.own_data.finish import some_examples as some_examples
+from metarules.tasks.own_data.reading import SUFFIXES as SUFFIXES
+from metarules.tasks.own_data.reading import read_bytes as read_bytes
+from metarules.tasks.own_data.reading import read_dataset as read_dataset
+from metarules.tasks.own_data.reading import read_files as read_files

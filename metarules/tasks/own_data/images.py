@@ -1,0 +1,73 @@
+"""Small images, one per example: made grey, cut to a square in the middle, and brought to one size."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from metarules._checks import check_number
+from metarules.tasks.own_data.finish import Raw
+from metarules.tasks.own_data.names import SIDE, check_count, class_of
+
+MAX_PIXELS = 25_000_000  # of one image before it is made small: a large photograph, and no decompression bomb
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
+
+
+def read_images(name: str, files: Mapping[str, bytes], side: Any = SIDE) -> Raw:
+    """Read images, their class being the folder they lie in, or else the beginning of their file names.
+
+    Each image is turned upright (EXIF), laid on white where it is transparent, made grey, cut to the largest square in
+    its middle and resized to side x side pixels; black is 0 and white 1.
+
+    Args:
+        name: of the folder, for messages.
+        files: "class/file.png" or "class_12.png" -> its bytes, at most 20,000.
+        side: height and width wanted, 4 to 64.
+
+    Raises:
+        ValueError: naming the file that cannot be read, or has no class.
+    """
+    check_number("side", side, low=4, high=64, integer=True)
+    check_count(name, len(files))
+    labels = [class_of(path) for path in files]
+    values = np.stack([_pixels(path, data, int(side)) for path, data in files.items()])
+    return Raw(name, values, labels, (int(side), int(side)), 1.0, "the folder or file names")
+
+
+def _pixels(path: str, data: bytes, side: int) -> np.ndarray:
+    """Grey values in [0, 1], [side * side]."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's warning about huge images: our own limit is lower
+            image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(
+                    f"{path} has {image.width} x {image.height} pixels; allowed: up to {MAX_PIXELS} in all"
+                )
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+    except ValueError as error:
+        raise error if str(error).startswith(path) else _unreadable(path, error) from None
+    except Exception as error:  # Pillow's readers raise many kinds: OSError, SyntaxError, struct.error ..
+        raise _unreadable(path, error) from None
+    small = ImageOps.fit(_grey(upright), (side, side), method=Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float64).reshape(-1).clip(0.0, 1.0)
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """An image of floating numbers, 0 black and 1 white."""
+    if image.mode.startswith("I"):  # 16 bits per pixel
+        return Image.fromarray(np.asarray(image, dtype=np.float32) / 65535)
+    if "A" in image.mode or "transparency" in image.info:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return Image.fromarray(np.asarray(image.convert("L"), dtype=np.float32) / 255)
+
+
+def _unreadable(path: str, error: Exception) -> ValueError:
+    why = "no image" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+    return ValueError(f"{path} cannot be read as an image ({why}); allowed: a whole file of {', '.join(_FORMATS)}")
