@@ -14,13 +14,12 @@ from typing import Any
 import ipywidgets as widgets
 
 from metarules.plots.style import DPI, PANEL
+from metarules.widgets.keys import Keys
 from metarules.widgets.picture import Picture, side_by_side, with_png
 from metarules.widgets.work import Progress, Report, Stopped, Worker
 
 PREFIX = "metarules"  # of the CSS classes, by which tests and style sheets find the parts
 _WIDTH = "920px"  # two panels and the gap between them
-# JupyterLab's own colour for the header of a closed fold is too faint to read in both its themes (4.2 and 4.4 to 1)
-_STYLE = "<style>.metarules-fold .jupyter-widget-Collapse-header {color: var(--jp-ui-font-color0) !important}</style>"
 
 
 class Explorable(widgets.VBox):
@@ -81,7 +80,7 @@ class Explorable(widgets.VBox):
         panels = widgets.HBox(list(self.panels.values()))
         panels.layout = widgets.Layout(flex_flow="row wrap", grid_gap="12px", max_width=_WIDTH)
         self.children = [
-            widgets.HTML(_STYLE, layout=widgets.Layout(height="0", margin="0")),
+            Keys(),
             widgets.HBox(list(controls), layout=widgets.Layout(**row)),
             marked(folded, "fold"),
             widgets.HBox([self.status, self.progress, self.stop_button], layout=widgets.Layout(**row)),

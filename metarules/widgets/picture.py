@@ -23,9 +23,17 @@ function render({ model, el }) {
   const tell = () => {
     img.alt = model.get("alt");
     img.width = model.get("width");
+    img.style.cursor = model.get("clickable") ? "crosshair" : "auto";
   };
+  img.addEventListener("click", (event) => {
+    if (!model.get("clickable")) return;
+    const box = img.getBoundingClientRect();
+    const place = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    model.set("clicked", [...place, event.timeStamp]);  // the time tells two clicks on one place apart
+    model.save_changes();
+  });
   model.on("change:value", draw);
-  model.on("change:alt change:width", tell);
+  model.on("change:alt change:width change:clickable", tell);
   tell();
   draw();
   el.appendChild(img);
@@ -42,12 +50,16 @@ class Picture(anywidget.AnyWidget):
         value: PNG bytes.
         alt: what the picture shows, for readers who do not see it.
         width: CSS pixels.
+        clickable: whether a click is answered.
+        clicked: where the last click was, [across, down, when], the first two in shares of the picture's size.
     """
 
     _esm = _ESM
     value = traitlets.Bytes(b"").tag(sync=True)
     alt = traitlets.Unicode("").tag(sync=True)
     width = traitlets.Int(450).tag(sync=True)
+    clickable = traitlets.Bool(False).tag(sync=True)
+    clicked = traitlets.List(traitlets.Float()).tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)

@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from .lab import LabServer
-from .page import FLAGS, LabPage
+from .page import FLAGS, LabPage, Run
 from .report import Report
+from .widget import Widget
 
 REPORT = pytest.StashKey[Report]()
 FOLDER = pytest.StashKey[Path]()
@@ -61,6 +62,45 @@ def lab(new_lab: Callable[[], LabPage]) -> Iterator[LabPage]:
     page = new_lab()
     yield page
     page.close()
+
+
+# -- one page and one kernel for all tests of a lesson, whose module says NAME and WIDGET
+
+
+@pytest.fixture(scope="module")
+def lesson_lab(
+    request: pytest.FixtureRequest, new_lab: Callable[[], LabPage], lab_server: LabServer
+) -> Iterator[LabPage]:
+    """The page of the lesson that the module calls NAME, its kernel just started."""
+    name = request.module.NAME
+    if not (lab_server.notebooks / name).exists():
+        pytest.skip(f"notebooks/{name} does not exist")
+    lab = new_lab()
+    lab.open_notebook(name)
+    yield lab
+    lab.close()
+
+
+@pytest.fixture(scope="module")
+def first_run(lesson_lab: LabPage) -> Run:
+    """The first Run All of a fresh kernel."""
+    run = lesson_lab.run_all()
+    assert isinstance(run, Run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def opened_widget(request: pytest.FixtureRequest, lesson_lab: LabPage, first_run: Run) -> Widget:
+    """The lesson's main widget, of the class that the module calls WIDGET, as it opened."""
+    widget: Widget = request.module.WIDGET(lesson_lab)
+    return widget
+
+
+@pytest.fixture
+def widget(opened_widget: Widget) -> Widget:
+    """The lesson's main widget, reset."""
+    opened_widget.reset()
+    return opened_widget
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,10 +1,25 @@
-"""What every lesson must show in the browser, whatever it is about."""
+"""What every lesson must show in the browser, whatever it is about: checks, and the tests made of them.
+
+A lesson's module says which notebook and which widget it is about, has tests of its own, and ends with the common ones:
+
+    NAME = "01_base_model.ipynb"
+    WIDGET = Layers  # a class that extends `Widget`
+
+    class TestLesson(lesson.EveryLesson): ...
+
+The fixtures `lesson_lab`, `first_run`, `opened_widget` and `widget` of conftest.py go by those two names.
+"""
 
 from __future__ import annotations
 
+import pytest
+
+from . import keyboard
 from .conditions import pictures_change
+from .lab import LabServer
 from .page import LabPage, Run
 from .report import Report
+from .widget import Widget
 
 FIRST_PICTURE = 10.0  # seconds after Run All
 CELL = 30.0  # seconds
@@ -15,6 +30,93 @@ RESULT = 2000.0  # milliseconds until its result is there
 REPEATS = 20  # measurements behind a median
 ROUNDS = 2  # of so many, at most
 CONTRAST = 4.5  # WCAG 2, level AA
+SEED = 1000  # the first of those that nothing has been computed with before
+IN_SIGHT = 4  # controls of a widget
+WORDS = 5  # of a picture's alternative text, at least: a name alone tells nothing
+INTERRUPTS = 6  # at most, until one has met a cell at work
+
+
+class EveryLesson:
+    """The tests of every lesson; they come last in its module, and that of the interrupt comes last of all."""
+
+    def test_runs_from_top_to_bottom(self, lesson_lab: LabPage, first_run: Run, report: Report) -> None:
+        check_run(lesson_lab, first_run, report)
+
+    @pytest.mark.parametrize("theme", ["dark", "light"])
+    def test_can_be_read_in_both_themes(self, widget: Widget, theme: str) -> None:
+        lab = widget.lab
+        lab.unfold("metarules-fold", False)
+        lab.set_theme(theme)
+        lab.screenshot(theme)
+        lab.screenshot(f"widget-{theme}", "metarules-widget")
+        found = faint(lab)
+        lab.unfold("metarules-fold")
+        lab.screenshot(f"widget-open-{theme}", "metarules-widget")
+        assert not found + faint(lab)
+
+    def test_at_most_four_controls_are_in_sight(self, widget: Widget) -> None:
+        widget.lab.unfold("metarules-fold", False)
+        found = keyboard.controls(widget)
+        in_sight = {control.widget for control in found if control.kind != "fold"}
+        assert 1 <= len(in_sight) <= IN_SIGHT and any(control.kind == "fold" for control in found), found
+
+    def test_every_picture_is_told_in_words(self, widget: Widget) -> None:
+        words = widget.lab.page.evaluate("harness.words()")
+        assert len(words) >= len(widget.panels)
+        assert all(len(text.split()) >= WORDS for text in words), words
+
+    def test_every_control_is_worked_by_keys(self, widget: Widget) -> None:
+        lab = widget.lab
+        lab.unfold("metarules-fold", False)
+        lab.set_theme("dark")
+        in_sight = keyboard.check_tab(widget)
+        keyboard.check_fold(widget)
+        lab.set_theme("light")
+        lab.unfold("metarules-fold")
+        assert len(keyboard.check_tab(widget)) > len(in_sight)
+        keyboard.check_keys(widget)
+        widget.reset()
+        keyboard.check_stop(widget)
+        widget.reset()
+        keyboard.check_reset(widget)
+
+    def test_work_shows_a_busy_sign_at_once_and_its_result_soon(self, widget: Widget, report: Report) -> None:
+        lab = widget.lab
+        lab.unfold("metarules-fold")
+        widget.prepare_work()
+        until = {"busy": widget.says(widget.works), "result": pictures_change(widget.all_panels)}
+        times = []
+        for seed in range(SEED, SEED + REPEATS):
+            times.append(lab.timed_all(lambda seed=seed: lab.fill_number("metarules-seed", seed), until))
+            lab.wait_for_quiet(widget.status)
+            assert widget.said()
+        busy, result = ([one[name] for one in times] for name in ("busy", "result"))
+        assert report.add(lab.name, "busy sign after a change of seed", busy, bound=BUSY_SIGN) < BUSY_SIGN
+        assert report.add(lab.name, "result of a change of seed", result, bound=RESULT) < RESULT
+
+    def test_redraw_busy_sign_and_result_are_in_the_report(
+        self, lesson_lab: LabPage, report: Report, request: pytest.FixtureRequest
+    ) -> None:
+        options = request.config.option
+        if options.keyword or any("::" in name for name in request.config.args):
+            pytest.skip("only some of the lesson's tests are run")
+        measured = [m for m in report.measurements if m.lesson == lesson_lab.name and len(m.values) >= REPEATS]
+        assert {m.kind for m in measured} >= {"redraw", "busy sign", "result"}, report.table()
+
+    def test_run_all_again_is_survived(self, widget: Widget) -> None:
+        lab, said = widget.lab, widget.said()
+        check_second_run(lab)
+        assert widget.said() == said and lab.find("metarules-widget").count() == 1  # one widget, the same numbers
+        lab.interrupt()  # with nothing to interrupt
+        widget.move()
+        assert not lab.console_errors(), lab.console_errors()
+
+    def test_works_with_the_network_off(self, lesson_lab: LabPage, first_run: Run, lab_server: LabServer) -> None:
+        assert not lesson_lab.outside and not lab_server.outside_attempts()
+
+    def test_an_interrupt_is_survived(self, opened_widget: Widget) -> None:
+        check_interrupt(opened_widget.lab)
+        opened_widget.move()
 
 
 def check_run(lab: LabPage, run: Run, report: Report) -> None:
@@ -40,14 +142,24 @@ def check_second_run(lab: LabPage) -> None:
 
 
 def check_interrupt(lab: LabPage) -> None:
-    """An interrupt in the middle of Run All ends that run and nothing else; the next one is clean."""
-    lab.run_all(wait=False)
-    lab.wait_for("() => harness.cells().some(cell => cell.count !== null && cell.index > 0)")  # past the imports
-    lab.interrupt()
-    errors = lab.wait_for_run().errors
-    assert all("KeyboardInterrupt" in error for error in errors), errors  # none: the run was faster than we are
+    """An interrupt in the middle of Run All ends the cell that it meets and nothing else; the next run is clean.
+
+    It may also meet no cell: between two cells the kernel ignores it, and the run goes on; in the kernel's own code
+    around a cell, the kernel forgets to answer for that cell, and runs the next (see `watch` in harness.js). So
+    interrupts are sent until one has ended a cell.
+    """
+    for _ in range(INTERRUPTS):
+        lab.run_all(wait=False)
+        lab.wait_for("() => harness.cells().some(cell => cell.count !== null && cell.index > 0)")  # past the imports
+        lab.interrupt()
+        errors = lab.wait_for_run().errors
+        assert all("KeyboardInterrupt" in error for error in errors), errors
+        if errors:
+            break
+    assert errors, f"none of {INTERRUPTS} interrupts met a cell at work"
     run = lab.run_all()
-    assert isinstance(run, Run) and not run.errors, run.errors
+    assert isinstance(run, Run) and not run.errors and not run.unanswered, run
+    assert all(cell.count is not None for cell in run.cells if cell.source.strip())
 
 
 def faint(lab: LabPage) -> list[tuple[str, float]]:

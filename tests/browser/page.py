@@ -60,11 +60,20 @@ class Cell:
 
 @dataclass(frozen=True)
 class Run:
-    """One Run All. `seconds` in all, `first_picture` seconds from the start (None: no picture came), and the cells."""
+    """One Run All.
+
+    Attributes:
+        seconds: in all.
+        first_picture: seconds from the start, None if no picture came.
+        cells: all code cells.
+        unanswered: cells whose answer an interrupt made the kernel forget (see `watch` in harness.js); they still look
+            as if they ran.
+    """
 
     seconds: float
     first_picture: float | None
     cells: tuple[Cell, ...]
+    unanswered: int = 0
 
     @property
     def errors(self) -> list[str]:
@@ -115,12 +124,16 @@ class LabPage:
         return self.wait_for_run(timeout) if wait else None
 
     def wait_for_run(self, timeout: float = 120) -> Run:
-        """Wait until Run All has ended, each cell has its number (unless one raised), and the kernel is idle."""
+        """Wait until Run All has ended and the kernel is idle; each cell has its number, unless one raised.
+
+        After an interrupt, the end may also be that the kernel has forgotten to answer for a cell (see `watch` in
+        harness.js).
+        """
         self.wait_for("() => harness.runEnded()", timeout)
         state = self.page.evaluate("harness.runState()")
-        run = Run(state["seconds"], state["firstPicture"], self.cells())
+        run = Run(state["seconds"], state["firstPicture"], self.cells(), state["unanswered"])
         missing = [cell.index for cell in run.cells if cell.count is None and cell.source.strip()]
-        assert run.errors or not missing, f"code cells {missing} did not run"
+        assert run.errors or len(missing) <= run.unanswered, f"code cells {missing} did not run"
         return run
 
     def cells(self) -> tuple[Cell, ...]:
@@ -132,7 +145,7 @@ class LabPage:
         """Code cells that raised."""
         return [cell for cell in self.cells() if cell.errors]
 
-    def interrupt(self, timeout: float = 30) -> None:
+    def interrupt(self, timeout: float = 60) -> None:
         """Interrupt the kernel, as the stop button does, and wait until it is idle."""
         self.page.evaluate("harness.interrupt()")
         self.wait_for_idle(timeout)

@@ -16,7 +16,7 @@ class Measurement:
 
     Attributes:
         lesson: notebook name without its ending.
-        what: a few words.
+        what: a few words; they begin with what they are about where that is a busy sign or a result.
         values: all of them, in `unit`.
         bound: the median must stay under this.
         unit: "ms" or "s".
@@ -31,6 +31,12 @@ class Measurement:
     @property
     def median(self) -> float:
         return median(self.values)
+
+    @property
+    def kind(self) -> str:
+        """ "busy sign", "result", "redraw" or "run"."""
+        named = (kind for kind in ("busy sign", "result") if self.what.startswith(kind))
+        return next(named, "redraw" if self.unit == "ms" else "run")
 
     def line(self) -> str:
         bound = "" if self.bound is None else f"  (bound {self.bound:g})"
@@ -52,10 +58,19 @@ class Report:
         self.measurements.append(measurement)
         return measurement.median
 
+    def table(self) -> str:
+        """One line a measurement, sorted by lesson: kind, median and bound, how many, and of what."""
+        lines = [f"{'lesson':22}{'kind':11}{'median':>8}{'bound':>8}     {'n':>3}  what"]
+        for m in sorted(self.measurements, key=lambda m: m.lesson):
+            bound = "" if m.bound is None else f"{m.bound:g}"
+            lines.append(f"{m.lesson:22}{m.kind:11}{m.median:8.4g}{bound:>8} {m.unit:3} {len(m.values):3}  {m.what}")
+        return "\n".join(lines)
+
     def write(self, path: Path) -> None:
-        """Store everything as JSON, with how busy the machine was."""
-        rows = [asdict(m) | {"median": m.median, "n": len(m.values)} for m in self.measurements]
+        """Store everything as JSON, with how busy the machine was, and beside it, ending in .txt, the table."""
+        rows = [asdict(m) | {"kind": m.kind, "median": m.median, "n": len(m.values)} for m in self.measurements]
         load = os.getloadavg()[1] if hasattr(os, "getloadavg") else None
         content = {"processors": os.cpu_count(), "load_of_the_last_5_minutes": load, "measurements": rows}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        path.with_suffix(".txt").write_text(self.table() + "\n", encoding="utf-8")

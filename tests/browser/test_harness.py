@@ -56,6 +56,18 @@ for control in (choice.children[0], tick, number):
 box = w.VBox([slider, w.HBox([moving, still]), button, choice, fold, status]); box.add_class("t-widget")
 display(box)
 """
+# The kernel's own work before a cell: an interrupt here is caught outside what guards the cell.
+SLOW_KERNEL = """
+import time
+
+def slowly(lines):
+    if any("nap" in line for line in lines) and globals().pop("slow_kernel", False):
+        time.sleep(60)
+    return lines
+
+slow_kernel = True
+get_ipython().input_transformers_cleanup.append(slowly)
+"""
 NAP = """
 for _ in range(globals().get("nap", 0)):
     time.sleep(0.05)
@@ -144,6 +156,20 @@ def test_interrupt_is_survived(tiny: LabPage) -> None:
     run = tiny.run_all()
     assert isinstance(run, Run) and not run.errors
     tiny.timed(lambda: tiny.press_slider("t-slider"), pictures_change(".t-moving"))
+
+
+def test_an_interrupt_in_the_kernels_own_code_is_told_and_survived(tiny: LabPage) -> None:
+    tiny.kernel_value("None", setup=SLOW_KERNEL)
+    tiny.run_all(wait=False)
+    tiny.wait_for("() => harness.cells()[1].count !== null && harness.status() === 'busy'")
+    tiny.page.wait_for_timeout(500)
+    tiny.interrupt()
+    run = tiny.wait_for_run(timeout=20)
+    assert run.unanswered == 1 and not run.errors
+    assert run.cells[2].running and run.cells[2].count is None and run.cells[3].count is not None
+    run = tiny.run_all()
+    assert isinstance(run, Run) and not run.errors and not run.unanswered
+    assert all(cell.count is not None and not cell.running for cell in run.cells)
 
 
 def test_restart_forgets(tiny: LabPage) -> None:
