@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from metarules.pretrained import shipped_rules as shipped_rules
     from metarules.tasks import load_dataset as load_dataset
     from metarules.tasks import make_task as make_task
+    from metarules.tasks import read_dataset as read_dataset
     from metarules.update_rule import Batch as Batch
     from metarules.update_rule import LocalRule as LocalRule
     from metarules.update_rule import PaperRule as PaperRule
@@ -71,6 +72,7 @@ _HOMES = {
     "unroll": "inner_loop",
     "load_dataset": "tasks",
     "make_task": "tasks",
+    "read_dataset": "tasks",
 }
 
 __all__ = ["__version__", *_HOMES]

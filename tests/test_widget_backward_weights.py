@@ -25,7 +25,7 @@ from metarules.plots.gif import save_gif
 from metarules.pretrained import load_rule
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.update_rule import Batch, LocalRule, LocalRuleSettings, UpdateRule
-from metarules.widgets import Explorable, Stopped
+from metarules.widgets import Explorable, OwnData, Stopped
 from metarules.widgets.backward_weights import BackwardWeights
 from metarules.widgets.backward_weights_core import (
     STEPS,
@@ -366,9 +366,9 @@ def test_css_classes_are_the_documented_ones(widget: BackwardWeights):
         found |= {name for name in part._dom_classes if name.startswith("metarules-")}
         stack += list(getattr(part, "children", ()))
     wanted = ["widget", "status", "progress", "stop", "panels", "fold", "play", "step-slider", "way", "reset", "layer"]
-    wanted += ["steps", "spread", "seed", "gif-panel", "gif-name", "gif"]
+    wanted += ["steps", "spread", "seed", "gif-panel", "gif-name", "gif", "data", "data-path", "data-upload"]
     assert found == {f"metarules-{name}" for name in [*wanted, *(f"panel-{p}" for p in PANELS)]}
-    documented = (BackwardWeights.__doc__ or "") + (Explorable.__doc__ or "")
+    documented = "".join(kind.__doc__ or "" for kind in (BackwardWeights, OwnData, Explorable))
     assert all(f"`metarules-{name}`" in documented for name in wanted)
 
 

@@ -182,6 +182,7 @@ def test_at_most_four_controls_are_in_sight_and_classes_are_documented(microscop
         found |= {name for name in widget._dom_classes if name.startswith("metarules-")}
         stack += list(getattr(widget, "children", ()))
     wanted = "widget status progress stop panels fold step-slider layer neuron off seed scale reset"
+    wanted += " data data-path data-upload"
     assert found == {f"metarules-{name}" for name in [*wanted.split(), *(f"panel-{p}" for p in PANELS)]}
     for name in ["step-slider", "layer", "neuron", "off", "seed", "scale", "reset", "panel-inputs"]:
         assert f"`metarules-{name}`" in (NeuronMicroscope.__doc__ or "")

@@ -21,6 +21,7 @@ from metarules.plots.diversity import DimensionFilm, LikenessFilm, balance_figur
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.update_rule import Batch, LocalRule, Trace, UpdateRule
 from metarules.widgets.base import Explorable
+from metarules.widgets.own_data import OwnData
 from metarules.widgets.rule_mixer import RuleMixer
 from metarules.widgets.rule_mixer_core import OWN, OWN_LEARNED, PRESETS, Mix, run_mix
 
@@ -293,9 +294,9 @@ def test_css_classes_are_the_documented_ones(mixer: RuleMixer):
         found |= {name for name in widget._dom_classes if name.startswith("metarules-")}
         stack += list(getattr(widget, "children", ()))
     names = "widget status progress stop panels fold preset hebb decorr soft oja decay lr temperature others"
-    wanted = [*names.split(), "step-slider", "steps", "seed", "layer", "reset"]
+    wanted = [*names.split(), "step-slider", "steps", "seed", "layer", "reset", "data", "data-path", "data-upload"]
     assert found == {f"metarules-{name}" for name in [*wanted, *(f"panel-{p}" for p in PANELS)]}
-    documented = (RuleMixer.__doc__ or "") + (Explorable.__doc__ or "")
+    documented = "".join(kind.__doc__ or "" for kind in (RuleMixer, OwnData, Explorable))
     assert all(f"`metarules-{name}`" in documented for name in wanted)
 
 

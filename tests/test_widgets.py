@@ -21,7 +21,16 @@ from metarules.plots import EmbeddingFilm, mosaic, project
 from metarules.plots.style import SHARP, new_figure
 from metarules.tasks import Dataset, Task, load_dataset, make_task
 from metarules.update_rule import Batch, LocalRule, Trace, UpdateRule
-from metarules.widgets import Explorable, InnerLoopExplorer, Picture, Stopped, explore, quick_accuracy, show
+from metarules.widgets import (
+    Explorable,
+    InnerLoopExplorer,
+    OwnData,
+    Picture,
+    Stopped,
+    explore,
+    quick_accuracy,
+    show,
+)
 from metarules.widgets.inner_loop_core import recording_steps, some_rows
 from metarules.widgets.picture import side_by_side
 from metarules.widgets.work import Report, Worker
@@ -242,8 +251,9 @@ def test_css_classes_are_the_documented_ones(explorer: InnerLoopExplorer):
         found |= {name for name in widget._dom_classes if name.startswith("metarules-")}
         stack += list(getattr(widget, "children", ()))
     wanted = "widget status progress stop panels fold play step-slider step reset rule steps seed layer classes scale"
+    wanted += " data data-path data-upload"
     assert found == {f"metarules-{name}" for name in [*wanted.split(), *(f"panel-{p}" for p in PANELS)]}
-    documented = (InnerLoopExplorer.__doc__ or "") + (Explorable.__doc__ or "")
+    documented = "".join(kind.__doc__ or "" for kind in (InnerLoopExplorer, OwnData, Explorable))
     for name in wanted.split():
         assert f"`metarules-{name}`" in documented
 

@@ -19,6 +19,7 @@ from metarules.plots.filters import mosaic as mosaic
 from metarules.plots.gif import save_gif as save_gif
 from metarules.plots.idea import IDEA_ALT as IDEA_ALT
 from metarules.plots.idea import idea_figure as idea_figure
+from metarules.plots.moons import MoonsFilm as MoonsFilm
 from metarules.plots.ranking import ranking_figure as ranking_figure
 from metarules.plots.style import class_colour as class_colour
 from metarules.plots.style import class_marker as class_marker

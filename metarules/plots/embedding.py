@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ _MAIN, _SMALL_SIDE = 2.6, 1.5  # inches, sides of the big and the small square
 _BADGE = 0.115  # least distance between class labels, as a share of the square's side
 
 
-def project(features: np.ndarray) -> np.ndarray:
-    """Project a trajectory of representations onto one plane.
+def plane(features: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Find one plane in which to show a trajectory of representations.
 
     Every row is divided by its length (what counts is which units answer, not how loudly), each frame is centred, and
     the plane is spanned by the two leading principal components of the *last* frame: a fixed basis, so that scrubbing
@@ -29,7 +29,8 @@ def project(features: np.ndarray) -> np.ndarray:
         features: top-layer activations [frames, N, n_L].
 
     Returns:
-        [frames, N, 2]. The sign of each axis is fixed by its largest component, and a missing second axis is 0.
+        A function that projects these or other rows [frames, k, n_L] onto it: [frames, k, 2]. The sign of each axis is
+        fixed by its largest component, and a missing second axis is 0.
 
     Raises:
         ValueError: not three dimensions, no rows, NaN or infinity.
@@ -37,13 +38,37 @@ def project(features: np.ndarray) -> np.ndarray:
     values = np.asarray(features, dtype=np.float64)
     if values.ndim != 3 or 0 in values.shape or not np.isfinite(values).all():
         raise ValueError(f"features has shape {list(values.shape)}; allowed: [frames, N, n_L], finite, none of them 0")
-    rows = values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
-    rows = rows - rows.mean(1, keepdims=True)
-    basis = np.linalg.svd(rows[-1], full_matrices=False)[2][:2]
+    rows = _unit_rows(values)
+    middle = rows.mean(1, keepdims=True)
+    basis = np.linalg.svd(rows[-1] - middle[-1], full_matrices=False)[2][:2]
     biggest = np.abs(basis).argmax(-1)
     basis = basis * np.sign(basis[np.arange(len(basis)), biggest] + 1e-300)[:, None]
-    points = rows @ basis.T
-    return np.pad(points, ((0, 0), (0, 0), (0, 2 - points.shape[-1])))
+
+    def onto_it(values: np.ndarray) -> np.ndarray:
+        points = (_unit_rows(values) - middle) @ basis.T
+        return np.pad(points, ((0, 0), (0, 0), (0, 2 - points.shape[-1])))
+
+    return onto_it
+
+
+def project(features: np.ndarray) -> np.ndarray:
+    """Project a trajectory of representations onto its own `plane`.
+
+    Args:
+        features: top-layer activations [frames, N, n_L].
+
+    Returns:
+        [frames, N, 2].
+
+    Raises:
+        ValueError: as `plane`.
+    """
+    return plane(features)(features)
+
+
+def _unit_rows(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
 
 
 class EmbeddingFilm(Film):
@@ -57,6 +82,8 @@ class EmbeddingFilm(Film):
         noun: what an example is called.
         coloured: False draws all dots alike and no badges: what a rule without labels sees.
         sees_labels: whether the rule was given the labels, for the line below the heading.
+        star: one more example, marked with a star, at each frame [frames, 2].
+        star_says: what stands beside the star at each frame.
     """
 
     def __init__(
@@ -69,7 +96,10 @@ class EmbeddingFilm(Film):
         noun: str = "image",
         coloured: bool = True,
         sees_labels: bool = False,
+        star: np.ndarray | None = None,
+        star_says: Sequence[str] = (),
     ) -> None:
+        self.star, self.star_says = star, star_says
         self.points = np.asarray(points, dtype=float)
         self.labels = np.asarray(labels)
         self.steps = tuple(steps)
@@ -81,7 +111,7 @@ class EmbeddingFilm(Film):
         figure, self._corner = style.panel_figure(
             "Which ones look alike to the top layer", f"a dot is one {noun}; {known}"
         )
-        middle, reach = _frame_of(self.points)
+        middle, reach = _frame_of(self.points if star is None else np.concatenate([self.points, star[:, None]], 1))
         width, _ = style.PANEL
         small = style.axes_at(figure, 0.12, 0.1 + _MAIN - _SMALL_SIDE, _SMALL_SIDE, _SMALL_SIDE)
         main = style.axes_at(figure, width - _MAIN - 0.1, 0.1, _MAIN, _MAIN)
@@ -96,7 +126,8 @@ class EmbeddingFilm(Film):
         self._dots(small, 3.0, self.points[0])
         self._main = self._dots(main, 11.0, self.points[-1])
         self._badges = [self._badge(main, int(c), names[c]) for c in self.classes] if coloured else []
-        super().__init__(figure, len(self.points), [*self._main, *self._badges, self._corner])
+        self._stars = [] if star is None else self._make_star(small, main, star)
+        super().__init__(figure, len(self.points), [*self._main, *self._badges, *self._stars, self._corner])
 
     def set_frame(self, frame: int) -> None:
         """Move dots, badges and caption to a frame."""
@@ -107,16 +138,24 @@ class EmbeddingFilm(Film):
         places = style.spread(centres, self._least).clip(*self._inside)
         for badge, place in zip(self._badges, places, strict=False):
             badge.set_position(tuple(place))
+        if self.star is not None:
+            mark, words = self._stars
+            mark.set_offsets(self.star[frame])
+            words.set_text(self.star_says[frame])
+            words.xy = tuple(self.star[frame])
+            left = self.star[frame, 0] > (self._inside[0] + self._inside[1])[0] / 2  # there is room on the other side
+            words.set(ha="right" if left else "left", position=(-11 if left else 11, 0))
         self._corner.set_text(f"step {self.steps[frame]}")
 
     def alt(self, frame: int) -> str:
         """How far apart the class centres are, compared with the spread within classes."""
         colours = " and coloured by class" if self.coloured else ""
+        star = "" if self.star is None else f" A star marks your drawing: {self.star_says[frame]}."
         return (
             f"Scatter plot of {self.points.shape[1]} {self.noun}s by their top-layer activity at inner step "
             f"{self.steps[frame]}, projected onto two principal components{colours}. Class centres are "
             f"{separation(self.points[frame], self.labels):.1f} times as far apart as the examples of a class; before "
-            f"learning it was {separation(self.points[0], self.labels):.1f} times."
+            f"learning it was {separation(self.points[0], self.labels):.1f} times.{star}"
         )
 
     def _dots(self, axes: Axes, size: float, points: np.ndarray) -> list[PathCollection]:
@@ -127,6 +166,16 @@ class EmbeddingFilm(Film):
             axes.scatter(*points[self.labels == c].T, color=style.class_colour(c), marker=style.class_marker(c), **kept)
             for c in map(int, self.classes)
         ]
+
+    def _make_star(self, small: Axes, main: Axes, star: np.ndarray) -> list[Any]:
+        look: dict[str, Any] = {"marker": "*", "color": style.INK, "edgecolors": style.PAPER, "linewidths": 1.2}
+        small.scatter(star[0, 0], star[0, 1], s=130, zorder=5, **look)
+        box = {"boxstyle": "round,pad=0.2", "facecolor": style.PAPER, "edgecolor": style.INK, "linewidth": 0.8}
+        words = main.annotate(
+            "", star[0], xytext=(11, 0), textcoords="offset points", va="center", weight="bold",
+            fontsize=style.TEXT, color=style.INK, bbox=box, annotation_clip=False,
+        )  # fmt: skip
+        return [main.scatter(star[0, 0], star[0, 1], s=330, **look), words]
 
     def _badge(self, axes: Axes, number: int, name: str) -> Text:
         colour = style.class_colour(number)

@@ -22,22 +22,23 @@ from metarules.widgets.backward_weights_core import (
     follow_backward_weights,
 )
 from metarules.widgets.backward_weights_view import PANEL_LABELS, PANELS, WAY_LABELS, BackwardView
-from metarules.widgets.base import Explorable
+from metarules.widgets.own_data import OwnData, Source
 from metarules.widgets.work import Progress, Stopped
 
 _PLAY_EVERY = 200  # milliseconds between frames
 _KEPT = 8  # trajectories, so that going back to one is no work: the six ways and two more
 
-Key = tuple[str, int, float, int]  # way, steps, weight_std, seed
+Key = tuple[str, int, float, int, Source]  # way, steps, weight_std, seed, data
 
 
-class BackwardWeights(Explorable):
+class BackwardWeights(OwnData):
     """Six ways to treat V: play and scrub the turning of V to W, and how near signal and change come to backprop's.
 
     It opens at the last step of "V gets W's change", the paper's way. In sight: play, the step slider, the way, Reset.
-    In the fold: the layer, the number of steps, the spread of the initial weights, the seed, and a film as GIF.
+    In the fold: the layer, the number of steps, the spread of the initial weights, the seed, a film as GIF, and data
+    of the reader's own.
 
-    CSS classes besides those of `Explorable`: `metarules-play`, `metarules-step-slider`, `metarules-way`,
+    CSS classes besides those of `OwnData`: `metarules-play`, `metarules-step-slider`, `metarules-way`,
     `metarules-reset`, `metarules-panel-weights`, `-turn`, `-angles`, `-backprop`, and in the fold `metarules-layer`,
     `metarules-steps`, `metarules-spread`, `metarules-seed`, `metarules-gif-panel`, `metarules-gif-name`,
     `metarules-gif`.
@@ -67,9 +68,9 @@ class BackwardWeights(Explorable):
         weight_std: float | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(PANELS)
+        super().__init__(PANELS, task)
         check_choice("way", way, WAYS)
-        self._rule, self._task, self._sizes, self._steps, self._spread = rule, task, sizes, steps, weight_std
+        self._rule, self._sizes, self._steps, self._spread = rule, sizes, steps, weight_std
         self._views: dict[Key, BackwardView] = {}
         self._first = self._view = self._compute(self._defaults(way, seed))
         self._make_controls()
@@ -140,8 +141,8 @@ class BackwardWeights(Explorable):
             "Save the film as GIF", "gif", "Write the chosen picture, all steps", self._on_gif
         )
         fold = [self.layer_menu, self.steps_box, self.spread_box, self.seed_box]
-        fold += [self.gif_panel, self.gif_name, self.gif_button]
-        title = "More: layer, initial weights, film as GIF"
+        fold += [self.gif_panel, self.gif_name, self.gif_button, self.data_controls()]
+        title = "More: layer, initial weights, film as GIF, your own data"
         self.lay_out([self.play, self.slider, self.way_menu, self.reset_button], fold, title)
 
     @property
@@ -158,13 +159,14 @@ class BackwardWeights(Explorable):
         self._go(self.slider.value)
 
     def _on_way(self) -> None:
-        _, steps, spread, _ = self._defaults(self.way_menu.value, 0)
+        _, steps, spread, *_ = self._defaults(self.way_menu.value, 0)
         self.set_quietly(self.steps_box, value=steps)
         self.set_quietly(self.spread_box, value=spread)
         self._recompute()
 
     def _on_reset(self) -> None:
         self.drop_work()
+        self.data_back()
         self.set_quietly(self.layer_menu, value=self._first_layer)
         self.set_quietly(self.gif_panel, value="turn")
         self.set_quietly(self.gif_name, value="v_turns_to_w.gif")
@@ -192,15 +194,15 @@ class BackwardWeights(Explorable):
     def _defaults(self, way: str, seed: int) -> Key:
         """How a way is run unless told otherwise."""
         steps = STEPS[way] if self._steps is None else self._steps
-        return way, steps, WEIGHT_STD[way] if self._spread is None else self._spread, seed
+        return way, steps, WEIGHT_STD[way] if self._spread is None else self._spread, seed, self.wanted
 
     def _compute(self, key: Key, progress: Progress | None = None, stop: threading.Event | None = None) -> BackwardView:
-        way, steps, spread, seed = key
-        rule = backward_rule(way, self._rule, self._task.n_classes)
+        way, steps, spread, seed, source = key
+        task = source.task()
         run = follow_backward_weights(
-            rule,
-            self._task,
-            sizes=self._sizes,
+            backward_rule(way, self._rule, task.n_classes),
+            task,
+            sizes=self.fitted(self._sizes, task),
             steps=steps,
             weight_std=spread,
             seed=seed,
@@ -211,7 +213,7 @@ class BackwardWeights(Explorable):
 
     def _recompute(self) -> None:
         """Show what the controls say: kept already, or learned anew off the main thread."""
-        key = (self.way_menu.value, self.steps_box.value, self.spread_box.value, self.seed_box.value)
+        key = (self.way_menu.value, self.steps_box.value, self.spread_box.value, self.seed_box.value, self.wanted)
         self.set_quietly(self.play, playing=False)
         if key in self._views:
             self.drop_work()
@@ -232,7 +234,8 @@ class BackwardWeights(Explorable):
         """Show a trajectory at its last step."""
         self._view = view
         run = view.run
-        self._views[view.way, run.steps[-1], run.weight_std, run.seed] = view
+        self.data_shown(run.task)
+        self._views[view.way, run.steps[-1], run.weight_std, run.seed, self.wanted] = view
         while len(self._views) > _KEPT:
             self._views.pop(next(iter(self._views)))
         for control in (self.slider, self.play):
@@ -245,6 +248,7 @@ class BackwardWeights(Explorable):
     def _put_back(self) -> None:
         """Let the controls say what is shown."""
         run = self.run
+        self.data_shown(run.task)
         self.set_quietly(self.way_menu, value=self.way)
         self.set_quietly(self.steps_box, value=run.steps[-1])
         self.set_quietly(self.spread_box, value=run.weight_std)
@@ -260,11 +264,11 @@ class BackwardWeights(Explorable):
             self.show(name, png, alt)
         if not self.busy:
             self.say(
-                f"{WAY_LABELS[self.way]}, step {run.steps[frame]} of {run.steps[-1]}: V and W of layer {layer} are "
-                f"{self.angle:.0f} degrees apart (before learning {run.angles[0, layer - 1]:.0f}); few-shot accuracy "
-                f"{run.accuracies[frame]:.2f} (before learning {run.accuracies[0]:.2f})."
+                f"{WAY_LABELS[self.way]}{self.on_data}, step {run.steps[frame]} of {run.steps[-1]}: V and W of layer "
+                f"{layer} are {self.angle:.0f} degrees apart (before learning {run.angles[0, layer - 1]:.0f}); "
+                f"few-shot accuracy {run.accuracies[frame]:.2f} (before learning {run.accuracies[0]:.2f})."
             )
 
     def kept(self) -> str:
         """Which trajectory is still shown."""
-        return f"Still showing: {WAY_LABELS[self.way]}."
+        return f"Still showing: {WAY_LABELS[self.way]}{self.on_data}."

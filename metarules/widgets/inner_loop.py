@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import ipywidgets as widgets
 
 from metarules.base_model import BaseModelState
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
-from metarules.widgets.base import Explorable
+from metarules.widgets.drawing_core import Followed
 from metarules.widgets.inner_loop_core import Exploration, explore
-from metarules.widgets.inner_loop_view import PANELS, QUICK_STEPS, View, found_rule, inputs_name, rule_menu
+from metarules.widgets.inner_loop_view import QUICK_STEPS, View, found_rule, inputs_name, rule_menu, suited_rule
+from metarules.widgets.own_data import OwnData
 from metarules.widgets.work import Progress
 
 _PLAY_EVERY = 200  # milliseconds between frames: four pictures take about half of it on a slow laptop
 
 
-class InnerLoopExplorer(Explorable):
+class InnerLoopExplorer(OwnData):
     """Play, step through, scrub and reset the learning of one base model.
 
     It opens at the last step, with the state before learning beside it. In sight: play, the step slider, Step, Reset.
     In the fold: the rule, the number of steps, the seed of the base model and its batches, the layer whose W and V are
     shown, whether classes are coloured, whether filters share one scale.
 
-    CSS classes besides those of `Explorable`: `metarules-play`, `metarules-step-slider`, `metarules-step`,
+    CSS classes besides those of `OwnData`: `metarules-play`, `metarules-step-slider`, `metarules-step`,
     `metarules-reset`, `metarules-panel-embedding`, `-filters`, `-alignment`, `-accuracy`, and in the fold
     `metarules-rule`, `metarules-steps`, `metarules-seed`, `metarules-layer`, `metarules-classes`, `metarules-scale`.
 
@@ -43,6 +44,9 @@ class InnerLoopExplorer(Explorable):
         ValueError, TypeError, DivergenceError: as `explore`; once open, a widget complains in its status line instead.
     """
 
+    _view_of: ClassVar[type[View]] = View  # what is drawn of a trajectory
+    _fold_title: ClassVar[str] = "More: rule, seed, pictures, your own data"
+
     def __init__(
         self,
         rule: UpdateRule | str,
@@ -53,11 +57,11 @@ class InnerLoopExplorer(Explorable):
         steps: int | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__(PANELS)
-        self._task, self._sizes, self._steps = task, sizes, steps
-        exploration = explore(found_rule(rule, task), task, sizes=sizes, steps=steps, seed=seed)
+        super().__init__(self._view_of.panels, task)
+        self._sizes, self._steps = sizes, steps
+        exploration = self._explore(found_rule(rule, task), task, steps=steps, seed=seed)
         label, self._rules = rule_menu(rule, task, rules)
-        self._first = self._view = View(label, exploration)
+        self._first = self._view = self._view_of(label, exploration)
         self._make_controls()
         self._open(self._first)
 
@@ -99,8 +103,7 @@ class InnerLoopExplorer(Explorable):
     # ---- controls
 
     def _make_controls(self) -> None:
-        e = self.exploration
-        wide = {"style": {"description_width": "150px"}, "layout": widgets.Layout(width="430px")}
+        wide = _wide()
         self.play = self.control(widgets.Play(interval=_PLAY_EVERY, show_repeat=False), "play", self._on_play)
         slider = widgets.IntSlider(description="Inner step", layout=widgets.Layout(flex="1 1 320px"))
         self.slider = self.control(slider, "step-slider", self._on_slider)
@@ -112,15 +115,22 @@ class InnerLoopExplorer(Explorable):
         self.steps_box = self.control(steps, "steps", self._recompute)
         seed = widgets.IntText(description="Base model seed", continuous_update=False, **wide)
         self.seed_box = self.control(seed, "seed", self._recompute)
-        layers = [(f"layer {l}", l) for l in range(1, len(e.sizes))]
-        layer = widgets.Dropdown(description="W and V of", options=layers, value=len(layers), **wide)
+        fold = [self.rule_menu, self.steps_box, self.seed_box, *self._picture_controls(), self.data_controls()]
+        self.lay_out([self.play, self.slider, self.step_button, self.reset_button], fold, self._fold_title)
+
+    def _layer_control(self) -> Any:
+        layers = [(f"layer {l}", l) for l in range(1, len(self.exploration.sizes))]
+        layer = widgets.Dropdown(description="W and V of", options=layers, value=len(layers), **_wide())
         self.layer_menu = self.control(layer, "layer", self._redraw)
+        return self.layer_menu
+
+    def _picture_controls(self) -> list[Any]:
+        """The controls of the fold that only redraw."""
         classes = widgets.Checkbox(description="Colour the classes", value=True, indent=False)
         self.classes_box = self.control(classes, "classes", self._redraw)
-        scale = widgets.Checkbox(description="Filters share one scale", value=False, **wide)
+        scale = widgets.Checkbox(description="Filters share one scale", value=False, **_wide())
         self.scale_box = self.control(scale, "scale", self._redraw)
-        fold = [self.rule_menu, self.steps_box, self.seed_box, self.layer_menu, self.classes_box, self.scale_box]
-        self.lay_out([self.play, self.slider, self.step_button, self.reset_button], fold, "More: rule, seed, pictures")
+        return [self._layer_control(), self.classes_box, self.scale_box]
 
     def _on_slider(self) -> None:
         self._go(self.slider.value)
@@ -139,26 +149,32 @@ class InnerLoopExplorer(Explorable):
 
     def _on_reset(self) -> None:
         self.drop_work()
+        self.data_back()
+        self._reset_pictures()
+        self._open(self._first)
+
+    def _reset_pictures(self) -> None:
+        """The controls of `_picture_controls` as they were when this opened."""
         self.set_quietly(self.layer_menu, value=len(self._first.exploration.sizes) - 1)
         self.set_quietly(self.classes_box, value=True)
         self.set_quietly(self.scale_box, value=False)
-        self._open(self._first)
+
+    def _settings(self) -> dict[str, Any]:
+        """What the fold says about learning, by the names of `explore`."""
+        return {"steps": self.steps_box.value, "seed": self.seed_box.value}
+
+    def _explore(self, rule: UpdateRule, task: Task, **settings: Any) -> Exploration:
+        return explore(rule, task, sizes=self.fitted(self._sizes, task), **settings)
 
     def _recompute(self) -> None:
         """Learn anew with what the fold says, off the main thread."""
-        label, steps, seed = self.rule_menu.value, self.steps_box.value, self.seed_box.value
+        label, settings, source = self.rule_menu.value, self._settings(), self.wanted
 
         def work(progress: Progress, stop: threading.Event) -> View:
-            made = explore(
-                self._rules[label],
-                self._task,
-                sizes=self._sizes,
-                steps=steps,
-                seed=seed,
-                progress=progress,
-                stop=stop,
-            )
-            view = View(label, made)
+            task = source.task()
+            rule = suited_rule(self._rules[label], label, task)
+            made = self._explore(rule, task, **settings, progress=progress, stop=stop)
+            view = self._view_of(label, made)
             view.draw(len(made.steps) - 1, self._options())
             return view
 
@@ -182,6 +198,7 @@ class InnerLoopExplorer(Explorable):
     def _put_back(self) -> None:
         """Let the fold say what is shown."""
         view = self._view
+        self.data_shown(view.exploration.task)
         self.set_quietly(self.rule_menu, value=view.label)
         self.set_quietly(self.steps_box, value=view.exploration.steps[-1])
         self.set_quietly(self.seed_box, value=view.exploration.seed)
@@ -194,11 +211,24 @@ class InnerLoopExplorer(Explorable):
         self.set_quietly(self.play, value=step)
         self._redraw()
         if not self.busy:
-            e = self.exploration
-            self.say(
-                f"{self.rule_name}, step {step} of {steps[-1]}: few-shot accuracy {self.accuracy:.2f} "
-                f"(before learning {e.accuracies[0].mean():.2f}, {inputs_name(e)} {e.raw_accuracy:.2f})."
-            )
+            self.say(self._sentence())
+
+    def _sentence(self) -> str:
+        """What is shown, in words and numbers."""
+        e = self.exploration
+        return (
+            f"{self.rule_name}{self.on_data}, step {self.step} of {e.steps[-1]}: few-shot accuracy {self.accuracy:.2f} "
+            f"(before learning {e.accuracies[0].mean():.2f}, {inputs_name(e)} {e.raw_accuracy:.2f})."
+        )
+
+    def mark(self, example: Followed | None) -> None:
+        """Mark one more example with a star in the embedding, and say what the probe reads it as; None takes it away.
+
+        Args:
+            example: followed along the trajectory shown, see `drawing_core.Follower`.
+        """
+        self._view.mark(example)
+        self._redraw()
 
     def _redraw(self) -> None:
         """Show all panels at the frame and with the options chosen."""
@@ -214,4 +244,9 @@ class InnerLoopExplorer(Explorable):
 
     def kept(self) -> str:
         """Which trajectory is still shown."""
-        return f"Still showing {self.rule_name}."
+        return f"Still showing {self.rule_name}{self.on_data}."
+
+
+def _wide() -> dict[str, Any]:
+    """Style of a control in the fold, where two stand side by side."""
+    return {"style": {"description_width": "150px"}, "layout": widgets.Layout(width="430px")}

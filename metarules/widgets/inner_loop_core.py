@@ -20,7 +20,7 @@ from metarules.inner_loop import learn, weight_alignment
 from metarules.plots.embedding import project
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
-from metarules.widgets.quick_probe import quick_accuracy
+from metarules.widgets.quick_probe import class_accuracy, quick_accuracy, quick_guesses
 from metarules.widgets.work import Progress, Stopped
 
 FRAMES = 50  # recorded steps, besides step 0: a frame every second step of the usual 100
@@ -41,6 +41,7 @@ class Exploration:
         steps: recorded inner steps, [F], from 0.
         states: phi at each of them.
         accuracies: few-shot accuracy in [0, 1], [F, n_splits].
+        class_accuracies: the same for each class alone, over all splits, [F, n_classes].
         raw_accuracy: the same probe on the inputs themselves, mean over splits.
         dots: which examples the embedding shows, [n_dots].
         points: the embedding, [F, n_dots, 2], see `plots.project`.
@@ -56,6 +57,7 @@ class Exploration:
     steps: tuple[int, ...]
     states: tuple[BaseModelState, ...]
     accuracies: np.ndarray
+    class_accuracies: np.ndarray
     raw_accuracy: float
     dots: np.ndarray
     points: np.ndarray
@@ -90,6 +92,7 @@ def explore(
     batch_size: int | None = None,
     seed: int = 0,
     record_at: Iterable[int] | None = None,
+    frames: int = FRAMES,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> Exploration:
@@ -104,7 +107,8 @@ def explore(
         sizes: (n_0, .., n_L); None takes the task's inputs and layers of 32, 32, 32.
         steps, batch_size: None takes what the rule recommends.
         seed: of initial weights and batches, from 0.
-        record_at: inner steps to record, which must hold 0; about 50 evenly spaced by default.
+        record_at: inner steps to record, which must hold 0; `frames` evenly spaced by default.
+        frames: steps to record besides step 0, about.
         progress: called with (recorded, all) after every recorded step.
         stop: set it to stop at the next recorded step.
 
@@ -126,7 +130,7 @@ def explore(
     check_number("seed", seed, low=0, high=2**31, integer=True)
     inner = inner_settings(rule, task.n_examples, steps, batch_size)
     check_number("steps", inner.steps, low=1, high=MAX_STEPS, integer=True)
-    wanted = recording_steps(inner.steps) if record_at is None else tuple(sorted({0, *record_at}))
+    wanted = recording_steps(inner.steps, frames) if record_at is None else tuple(sorted({0, *record_at}))
     splits = probe_splits(task.y, LABELS_PER_CLASS, N_SPLITS)
     generator = torch.Generator().manual_seed(seed)
     phi = init_state(
@@ -158,6 +162,7 @@ def explore(
     )
     states = trajectory.states
     features = torch.stack([forward(state, task.x).features for state in states])
+    guesses = quick_guesses(features, task.y, splits)
     dots = some_rows(task.n_examples, DOTS)
     first, last = states[0], states[-1]
     return Exploration(
@@ -166,7 +171,8 @@ def explore(
         seed=seed,
         steps=trajectory.steps,
         states=tuple(states),
-        accuracies=quick_accuracy(features, task.y, splits).numpy(),
+        accuracies=(guesses == task.y[splits.rest]).double().mean(-1).numpy(),
+        class_accuracies=class_accuracy(guesses, task.y, splits).numpy(),
         raw_accuracy=float(quick_accuracy(task.x.unsqueeze(0), task.y, splits).mean()),
         dots=dots,
         points=project(features.numpy())[:, dots],

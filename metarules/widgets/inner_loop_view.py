@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from metarules.classic_rules import CLASSIC_RULES
 from metarules.evaluation.rules import find_rule
 from metarules.plots import AccuracyFilm, AlignmentFilm, EmbeddingFilm, Film, FilterFilm
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, UpdateRule
+from metarules.widgets.drawing_core import Followed
 from metarules.widgets.inner_loop_core import LABELS_PER_CLASS, Exploration
 
 PANELS = ("embedding", "filters", "alignment", "accuracy")  # in reading order
@@ -30,9 +31,11 @@ CLASSIC_LABELS = {
 class View:
     """A trajectory, what the menu calls its rule, and the films made of it so far."""
 
+    panels: ClassVar[tuple[str, ...]] = PANELS
     label: str
     exploration: Exploration
     films: dict[tuple[str, Any], Film] = field(default_factory=dict)
+    marked: Followed | None = None
 
     def draw(self, frame: int, options: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
         """PNG and alternative text of every panel at a frame; a film is made when first needed.
@@ -43,19 +46,34 @@ class View:
                 scale, "alignment" the number of the layer.
         """
         drawn = {}
-        for name in PANELS:
+        for name in self.panels:
             option = options.get(name)
             if (name, option) not in self.films:
-                self.films[name, option] = _MAKERS[name](self.exploration, option)
+                self.films[name, option] = self.make_film(name, option)
             film = self.films[name, option]
             drawn[name] = film.png(frame), film.alt(frame)
         return drawn
 
+    def make_film(self, name: str, option: Any) -> Film:
+        """The film of a panel with an option, see `draw`."""
+        if name == "embedding":
+            return _embedding(self.exploration, option, self.marked)
+        return _MAKERS[name](self.exploration, option)
 
-def _embedding(e: Exploration, coloured: bool) -> Film:
+    def mark(self, example: Followed | None) -> None:
+        """Mark one more example in the embedding, or none."""
+        self.marked = example
+        for key in [key for key in self.films if key[0] == "embedding"]:
+            del self.films[key]
+
+
+def _embedding(e: Exploration, coloured: bool, marked: Followed | None) -> Film:
     noun = "image" if e.task.shape else "example"
     labels = e.task.y.numpy()[e.dots]
-    return EmbeddingFilm(e.points, labels, e.steps, noun=noun, coloured=coloured, sees_labels=e.sees_labels)
+    options: dict[str, Any] = {"noun": noun, "coloured": coloured, "sees_labels": e.sees_labels}
+    if marked is not None:
+        options |= {"star": marked.points, "star_says": [f"read as {c}" for c in marked.read_as]}
+    return EmbeddingFilm(e.points, labels, e.steps, **options)
 
 
 def _filters(e: Exploration, common_scale: bool) -> Film:
@@ -72,7 +90,6 @@ def _accuracy(e: Exploration, _: Any) -> Film:
 
 
 _MAKERS: dict[str, Callable[[Exploration, Any], Film]] = {
-    "embedding": _embedding,
     "filters": _filters,
     "alignment": _alignment,
     "accuracy": _accuracy,
@@ -87,6 +104,12 @@ def inputs_name(e: Exploration) -> str:
 def found_rule(rule: UpdateRule | str, task: Task) -> UpdateRule:
     """A rule as it is, or by its name; a supervised one with a read-out for the classes of the task."""
     return find_rule(rule, getattr(task, "n_classes", 10)) if isinstance(rule, str) else rule
+
+
+def suited_rule(rule: UpdateRule, label: str, task: Task) -> UpdateRule:
+    """The menu's rule, a supervised one with a read-out for the classes of this task."""
+    name = next((name for name, text in CLASSIC_LABELS.items() if text == label), None)
+    return find_rule(name, task.n_classes) if name is not None and rule.needs_labels else rule
 
 
 def rule_menu(

@@ -20,6 +20,7 @@ from metarules.tasks import Task
 from metarules.update_rule import LOCAL_TERMS, LocalRule
 from metarules.widgets.base import Explorable
 from metarules.widgets.neuron_microscope_core import Specimen, prepare
+from metarules.widgets.own_data import OwnData, Source
 from metarules.widgets.picture import compact_png, with_png
 from metarules.widgets.work import Progress
 
@@ -29,14 +30,15 @@ _MOST = 10_000  # base models one widget can teach: more than anyone will ask fo
 _STORED = 0.6  # size of the stored picture over that of the panels, as in `side_by_side`
 
 
-class NeuronMicroscope(Explorable):
+class NeuronMicroscope(OwnData):
     """Look into one neuron of a base model while a learned rule teaches it.
 
     The batch under the microscope is the same at every step, so that steps can be compared. In sight: the inner step,
     the layer, the neuron, and a menu that switches one term off, which teaches the base model anew without that term.
-    In the fold: the seed of the base model, whether terms share one colour scale, Reset.
+    In the fold: the seed of the base model, whether terms share one colour scale, Reset, and data of the
+    reader's own.
 
-    CSS classes besides those of `Explorable`: `metarules-step-slider`, `metarules-layer`, `metarules-neuron`,
+    CSS classes besides those of `OwnData`: `metarules-step-slider`, `metarules-layer`, `metarules-neuron`,
     `metarules-off`, `metarules-panel-inputs`, `-hidden`, `-terms`, and in the fold `metarules-seed`,
     `metarules-scale`, `metarules-reset`.
 
@@ -64,15 +66,14 @@ class NeuronMicroscope(Explorable):
         layer: int = 1,
         neuron: int = 4,
     ) -> None:
-        super().__init__(PANELS)
+        super().__init__(PANELS, task)
         self.panels["terms"].width = round(WIDE[0] * DPI)
-        self._rule, self._task = rule, task
-        self._settings: dict[str, Any] = {"sizes": sizes, "steps": steps}
-        self._specimen = first = prepare(rule, task, seed=seed, **self._settings)
+        self._rule, self._sizes, self._steps = rule, sizes, steps
+        self._specimen = first = prepare(rule, task, seed=seed, sizes=sizes, steps=steps)
         check_number("layer", layer, low=1, high=len(first.sizes) - 1, integer=True)
         check_number("neuron", neuron, low=0, high=first.sizes[layer] - 1, integer=True)
-        self._known: dict[tuple[str | None, int], Specimen] = {(None, seed): first}
-        self._films: dict[tuple[str, bool | None], Film] = {}
+        self._known: dict[tuple[str | None, int, Source], Specimen] = {(None, seed, self.wanted): first}
+        self._films: dict[tuple[str, bool | None, Task], Film] = {}
         self._opening = (first.steps[first.frame_of(step)], layer, neuron, seed)
         self._make_controls()
         for other in range(1, min(3, len(first.sizes))):  # both kinds of picture, so that a change of layer is quick
@@ -137,15 +138,16 @@ class NeuronMicroscope(Explorable):
         off = widgets.Dropdown(
             description="Switch off", options=[NOTHING_OFF, *LOCAL_TERMS], layout=widgets.Layout(width="230px")
         )
-        self.off_menu = self.control(off, "off", self._learn_anew)
+        self.off_menu = self.control(off, "off", self._recompute)
         wide = {"style": {"description_width": "150px"}, "layout": widgets.Layout(width="300px")}
         box = widgets.IntText(value=seed, description="Base model seed", continuous_update=False, **wide)
-        self.seed_box = self.control(box, "seed", self._learn_anew)
+        self.seed_box = self.control(box, "seed", self._recompute)
         scale = widgets.Checkbox(description="Terms share one colour scale", value=True, indent=False)
         self.scale_box = self.control(scale, "scale", self._redraw)
         self.reset_button = self.button("Reset", "reset", "Everything back to how this opened", self._on_reset)
         controls = [self.slider, self.layer_menu, self.neuron_slider, self.off_menu]
-        self.lay_out(controls, [self.seed_box, self.scale_box, self.reset_button], "More: base model, colours")
+        fold = [self.seed_box, self.scale_box, self.reset_button, self.data_controls()]
+        self.lay_out(controls, fold, "More: base model, colours, your own data")
 
     def _on_move(self) -> None:
         self.set_quietly(self.slider, value=self.specimen.steps[self._frame])
@@ -168,7 +170,8 @@ class NeuronMicroscope(Explorable):
     def _on_reset(self) -> None:
         self.drop_work()
         step, layer, neuron, seed = self._opening
-        self._specimen = self._known[None, seed]
+        self.data_back()
+        self._specimen = self._known[None, seed, self.wanted]
         self._put_back()
         self.set_quietly(self.slider, value=step)
         self.set_quietly(self.layer_menu, value=layer)
@@ -176,27 +179,30 @@ class NeuronMicroscope(Explorable):
         self._fit_neuron(neuron)
         self._redraw()
 
-    def _learn_anew(self) -> None:
+    def _recompute(self) -> None:
         """Teach a base model with what the controls say, off the main thread, unless that is known already."""
         off = None if self.off_menu.value == NOTHING_OFF else self.off_menu.value
-        seed, place = self.seed_box.value, (self._frame, self.layer_menu.value, self.neuron_slider.value)
-        if (off, seed) in self._known and (None, seed) in self._known:
+        seed, source = self.seed_box.value, self.wanted
+        place = self._frame, self.layer_menu.value, self.neuron_slider.value
+        if (off, seed, source) in self._known and (None, seed, source) in self._known:
             self.drop_work()
-            self._open(self._known[off, seed])
+            self._open(self._known[off, seed, source])
             return
 
         def work(progress: Progress, stop: threading.Event) -> Specimen:
-            wanted = [o for o in dict.fromkeys((None, off)) if (o, seed) not in self._known]
+            task = source.task()
+            settings: dict[str, Any] = {"sizes": self.fitted(self._sizes, task), "steps": self._steps, "seed": seed}
+            wanted = [o for o in dict.fromkeys((None, off)) if (o, seed, source) not in self._known]
             for i, o in enumerate(wanted):
 
                 def tell(done: int, total: int, before: int = i) -> None:
                     progress(before * total + done, len(wanted) * total)
 
-                made = prepare(self._rule, self._task, off=o, seed=seed, progress=tell, stop=stop, **self._settings)
+                made = prepare(self._rule, task, off=o, progress=tell, stop=stop, **settings)
                 made.accuracy(-1)
-                self._known[o, seed] = made
-            self._draw(self._known[off, seed], *place)
-            return self._known[off, seed]
+                self._known[o, seed, source] = made
+            self._draw(self._known[off, seed, source], *place)
+            return self._known[off, seed, source]
 
         self.start("Learning anew" if off is None else f"Learning without {off}", work, self._open, self._put_back)
 
@@ -209,20 +215,21 @@ class NeuronMicroscope(Explorable):
 
     def _put_back(self) -> None:
         """Let the controls say what is shown."""
+        self.data_shown(self.specimen.task)
         self.set_quietly(self.off_menu, value=self.specimen.off or NOTHING_OFF)
         self.set_quietly(self.seed_box, value=self.specimen.seed)
 
     def _film(self, specimen: Specimen, name: str, layer: int) -> Film:
         """The film of a panel, made when first needed; terms have two, one of images and one of bars.
 
-        All base models share them: a film has a frame for every neuron at every step of every base model.
+        All base models of a task share them: a film has a frame for every neuron at every step of every base model.
         """
         images = layer == 1 and specimen.task.shape is not None
-        key = (name, images if name == "terms" else None)
+        key = (name, images if name == "terms" else None, specimen.task)
         if key not in self._films:
             look, frames = self._look, _MOST * specimen.n_views
             if name == "terms":
-                first = next(iter(self._known.values()))
+                first = next(known for known in self._known.values() if known.task is specimen.task)
                 self._films[key] = TermsFilm(look, frames, like=first.view(0, layer, 0))
             else:
                 self._films[key] = (InputsFilm if name == "inputs" else HiddenFilm)(look, frames)
@@ -258,19 +265,20 @@ class NeuronMicroscope(Explorable):
         low = min(view.shares, key=lambda name: view.shares[name])
         against = f", {low} works most against it ({percent(view.shares[low])})" if view.shares[low] <= -0.005 else ""
         words = (
-            f"Step {self.step} of {s.steps[-1]}, layer {view.layer}, neuron {view.unit}: {view.strongest} does most "
-            f"({percent(view.shares[view.strongest])}){against}. Few-shot accuracy {self.accuracy:.2f} at this step, "
-            f"{s.accuracy(-1):.2f} at the last"
+            f"Step {self.step} of {s.steps[-1]}{self.on_data}, layer {view.layer}, neuron {view.unit}: "
+            f"{view.strongest} does most ({percent(view.shares[view.strongest])}){against}. Few-shot accuracy "
+            f"{self.accuracy:.2f} at this step, {s.accuracy(-1):.2f} at the last"
         )
         if s.off is None:
             return f"{words}."
-        return f"{words}; taught without {s.off} (with all terms {self._known[None, s.seed].accuracy(-1):.2f})."
+        whole = self._known[None, s.seed, self._shown_source]
+        return f"{words}; taught without {s.off} (with all terms {whole.accuracy(-1):.2f})."
 
     def kept(self) -> str:
         """Which base model is still shown."""
         s = self.specimen
         taught = "taught with all terms" if s.off is None else f"taught without {s.off}"
-        return f"Still showing base model {s.seed}, {taught}."
+        return f"Still showing base model {s.seed}{self.on_data}, {taught}."
 
     def _sheet(self) -> bytes:
         """The three pictures on one sheet, for readers without a kernel."""

@@ -11,20 +11,20 @@ from metarules.base_model import NONLINEARITIES
 from metarules.plots.film import Film
 from metarules.plots.random_net import CloudFilm, DepthFilm, NormFilm, SpectrumFilm, layer_name
 from metarules.tasks import Task
-from metarules.widgets.base import Explorable
+from metarules.widgets.own_data import OwnData
 from metarules.widgets.random_net_core import RandomNet, random_net
 from metarules.widgets.work import Progress
 
 PANELS = ("cloud", "norm", "spectrum", "depth")  # in reading order
 
 
-class RandomNetExplorer(Explorable):
+class RandomNetExplorer(OwnData):
     """Walk through the layers of a random base model; choose its nonlinearity, depth, width and weights.
 
     It opens at the top layer of five. In sight: the layer slider, the nonlinearity, New weights, Reset. In the fold:
-    depth, width, seed.
+    depth, width, seed, data of the reader's own.
 
-    CSS classes besides those of `Explorable`: `metarules-layer-slider`, `metarules-nonlinearity`,
+    CSS classes besides those of `OwnData`: `metarules-layer-slider`, `metarules-nonlinearity`,
     `metarules-new-weights`, `metarules-reset`, `metarules-panel-cloud`, `-norm`, `-spectrum`, `-depth`, and in the fold
     `metarules-depth`, `metarules-width`, `metarules-seed`.
 
@@ -39,13 +39,13 @@ class RandomNetExplorer(Explorable):
     def __init__(
         self, task: Task, *, depth: int = 5, width: int = 128, nonlinearity: str = "relu", seed: int = 0
     ) -> None:
-        super().__init__(PANELS)
+        super().__init__(PANELS, task)
         self._task = task
         self._first = {"depth": depth, "width": width, "nonlinearity": nonlinearity, "seed": seed}
         self._shown = dict(self._first)
         self.net = random_net(task, depth, width, nonlinearity, seed)
         self._make_controls()
-        self._open(self.net, self._first)
+        self._open(self.net, self._first, task)
 
     @property
     def layer(self) -> int:
@@ -76,13 +76,14 @@ class RandomNetExplorer(Explorable):
         }
         self.boxes = {name: self.control(box, name, self._recompute) for name, box in boxes.items()}
         sight = [self.slider, self.nonlinearity_menu, self.weights_button, self.reset_button]
-        self.lay_out(sight, list(self.boxes.values()), "More: layers, units, seed")
+        self.lay_out(sight, [*self.boxes.values(), self.data_controls()], "More: layers, units, seed, your own data")
 
     def _on_weights(self) -> None:
         self.boxes["seed"].value += 1
 
     def _on_reset(self) -> None:
         self.drop_work()
+        self.data_back()
         self._put(self._first)
         self._recompute()
 
@@ -96,15 +97,25 @@ class RandomNetExplorer(Explorable):
         """Draw a network anew with what the controls say, off the main thread."""
         settings = {name: box.value for name, box in self.boxes.items()}
         settings["nonlinearity"] = self.nonlinearity_menu.value
+        source = self.wanted
 
-        def work(progress: Progress, stop: threading.Event) -> RandomNet:
-            return random_net(self._task, **settings)
+        def work(progress: Progress, stop: threading.Event) -> tuple[RandomNet, Task]:
+            task = source.task()
+            return random_net(task, **settings), task
 
-        self.start("Drawing weights", work, lambda net: self._open(net, settings), lambda: self._put(self._shown))
+        def done(made: tuple[RandomNet, Task]) -> None:
+            self._open(made[0], settings, made[1])
 
-    def _open(self, net: RandomNet, settings: dict[str, Any]) -> None:
+        self.start("Drawing weights", work, done, self._put_back)
+
+    def _put_back(self) -> None:
+        """Let the controls say what is shown."""
+        self.data_shown(self._task)
+        self._put(self._shown)
+
+    def _open(self, net: RandomNet, settings: dict[str, Any], task: Task) -> None:
         """Show a network at its top layer."""
-        self.net, self._shown = net, dict(settings)
+        self.net, self._shown, self._task = net, dict(settings), task
         noun = "image" if self._task.shape else "example"
         self._films: dict[str, Film] = {
             "cloud": CloudFilm(net.points, net.labels, noun),
@@ -113,7 +124,7 @@ class RandomNetExplorer(Explorable):
             "depth": DepthFilm(net.accuracies, 1 / self._task.n_classes),
         }
         self.set_quietly(self.slider, max=net.phi.depth, value=net.phi.depth)
-        self._put(settings)
+        self._put_back()
         self._redraw()
 
     def _redraw(self) -> None:
@@ -124,6 +135,6 @@ class RandomNetExplorer(Explorable):
             phi = self.net.phi
             where = f"{'-'.join(map(str, phi.sizes))}, {phi.nonlinearity}, {layer_name(self.layer, phi.depth)}"
             self.say(
-                f"{where}: few-shot accuracy {self.accuracy:.2f} (input {self.net.accuracies[0].mean():.2f}), "
-                f"about {self.net.directions[self.layer]:.0f} directions."
+                f"{where}{self.on_data}: few-shot accuracy {self.accuracy:.2f} "
+                f"(input {self.net.accuracies[0].mean():.2f}), about {self.net.directions[self.layer]:.0f} directions."
             )

@@ -13,8 +13,8 @@ from metarules.base_model import BaseModelState
 from metarules.pretrained import load_rule
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
-from metarules.widgets.base import Explorable
 from metarules.widgets.inner_loop_view import inputs_name
+from metarules.widgets.own_data import OwnData
 from metarules.widgets.rule_mixer_core import OWN, OWN_LEARNED, PRESETS, STEPS, Mix, MixRun, run_mix
 from metarules.widgets.rule_mixer_view import PANELS, MixView
 from metarules.widgets.work import Progress
@@ -22,15 +22,15 @@ from metarules.widgets.work import Progress
 _SHARED = {"hebb": "Hebb", "decorr": "Decorrelation", "soft": "Soft competition"}  # both families have these
 
 
-class RuleMixer(Explorable):
+class RuleMixer(OwnData):
     """Mix the terms of a rule and see what it does to 32 neurons: the same task, base model and batches every time.
 
     It opens with a preset, by default Hebb alone, at the last step. In sight: the presets and the weights of Hebb,
     decorrelation and soft competition. For the learned rule they are factors on its own terms, 1 being what was
     learned. In the fold: Oja's term, decay, step size, temperature, the learned rule's other terms, the inner step
-    shown, number of steps, seed, the layer whose neurons are compared, and Reset.
+    shown, number of steps, seed, the layer whose neurons are compared, Reset, and data of the reader's own.
 
-    CSS classes besides those of `Explorable`: `metarules-preset`, `metarules-hebb`, `metarules-decorr`,
+    CSS classes besides those of `OwnData`: `metarules-preset`, `metarules-hebb`, `metarules-decorr`,
     `metarules-soft`, `metarules-panel-filters`, `-likeness`, `-dimension`, `-accuracy`, and in the fold
     `metarules-oja`, `metarules-decay`, `metarules-lr`, `metarules-temperature`, `metarules-others`,
     `metarules-step-slider`, `metarules-steps`, `metarules-seed`, `metarules-layer`, `metarules-reset`.
@@ -57,8 +57,8 @@ class RuleMixer(Explorable):
         steps: int = STEPS,
         seed: int = 0,
     ) -> None:
-        super().__init__(PANELS)
-        self._task, self._sizes = task, sizes
+        super().__init__(PANELS, task)
+        self._sizes = sizes
         self._learned = load_rule("local") if learned is None else learned
         mix = PRESETS[check_choice("preset", preset, PRESETS)]
         self._first = self._view = MixView(run_mix(mix, task, self._learned, steps=steps, seed=seed, sizes=sizes))
@@ -142,8 +142,9 @@ class RuleMixer(Explorable):
         self.reset_button = self.button("Reset", "reset", "Everything back to how this opened", self._on_reset)
         shown = [self.sliders[name] for name in _SHARED]
         fold = [control for name, control in self.sliders.items() if name not in _SHARED]
-        fold += [self.slider, self.steps_box, self.seed_box, self.layer_menu, self.reset_button]
-        self.lay_out([self.preset_menu, *shown], fold, "More: other terms, step size, inner step shown, seed")
+        fold += [self.slider, self.steps_box, self.seed_box, self.layer_menu, self.reset_button, self.data_controls()]
+        title = "More: other terms, step size, inner step shown, seed, your own data"
+        self.lay_out([self.preset_menu, *shown], fold, title)
 
     def _on_preset(self) -> None:
         chosen = self.preset_menu.value
@@ -169,6 +170,7 @@ class RuleMixer(Explorable):
 
     def _on_reset(self) -> None:
         self.drop_work()
+        self.data_back()
         self.set_quietly(self.layer_menu, value=1)
         self._open(self._first)
 
@@ -193,10 +195,12 @@ class RuleMixer(Explorable):
     def _recompute(self) -> None:
         """Learn anew with what the controls say, off the main thread."""
         mix, steps, seed, layer = self._wanted(), self.steps_box.value, self.seed_box.value, self.layer_menu.value
+        source = self.wanted
 
         def work(progress: Progress, stop: threading.Event) -> MixView:
-            settings: dict[str, Any] = {"steps": steps, "seed": seed, "sizes": self._sizes}
-            run = run_mix(mix, self._task, self._learned, progress=progress, stop=stop, **settings)
+            task = source.task()
+            settings: dict[str, Any] = {"steps": steps, "seed": seed, "sizes": self.fitted(self._sizes, task)}
+            run = run_mix(mix, task, self._learned, progress=progress, stop=stop, **settings)
             view = MixView(run)
             view.draw(len(run.exploration.steps) - 1, layer)
             return view
@@ -218,6 +222,7 @@ class RuleMixer(Explorable):
     def _put_back(self) -> None:
         """Let the controls say what is shown."""
         run = self.run
+        self.data_shown(run.exploration.task)
         self._show_mix(run.mix, run.mix.name)
         self.set_quietly(self.steps_box, value=run.exploration.steps[-1])
         self.set_quietly(self.seed_box, value=run.exploration.seed)
@@ -231,15 +236,15 @@ class RuleMixer(Explorable):
             self.show(name, png, alt)
         if not self.busy:
             self.say(
-                f"{self.mix.name}, step {step} of {e.steps[-1]}: few-shot accuracy {self.accuracy:.2f} (before "
-                f"learning {e.accuracies[0].mean():.2f}, {inputs_name(e)} {e.raw_accuracy:.2f}); the top layer's "
-                f"{e.sizes[-1]} neurons hold {self.dimension:.1f} different features "
+                f"{self.mix.name}{self.on_data}, step {step} of {e.steps[-1]}: few-shot accuracy {self.accuracy:.2f} "
+                f"(before learning {e.accuracies[0].mean():.2f}, {inputs_name(e)} {e.raw_accuracy:.2f}); the top "
+                f"layer's {e.sizes[-1]} neurons hold {self.dimension:.1f} different features "
                 f"(before {self.run.dimensions[0, -1]:.1f})."
             )
 
     def kept(self) -> str:
         """Which mix is still shown."""
-        return f"Still showing {self.mix.name}."
+        return f"Still showing {self.mix.name}{self.on_data}."
 
 
 def _values(mix: Mix) -> dict[str, Any]:

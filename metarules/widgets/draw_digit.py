@@ -1,0 +1,269 @@
+"""`DigitPad`: draw a digit and see where it falls among those a base model learned from, and how it is read."""
+
+from __future__ import annotations
+
+import functools
+import html
+import io
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import traitlets
+from PIL import Image
+from torch import Tensor
+
+from metarules.tasks import Dataset, load_dataset
+from metarules.tasks.drawing import EXAMPLES, check_strokes, drawn_dataset, drawn_digit
+from metarules.widgets.base import marked
+from metarules.widgets.canvas import SIDE, Canvas, digit_png
+from metarules.widgets.drawing_core import Followed, Follower
+from metarules.widgets.inner_loop import InnerLoopExplorer
+from metarules.widgets.inner_loop_core import Exploration
+from metarules.widgets.keys import Keys
+from metarules.widgets.picture import Picture, compact_png, with_png
+from metarules.widgets.work import Worker
+
+_SIDE = 8  # pixels of a digit
+_WIDTH = "920px"
+
+
+class DigitPad(widgets.VBox):
+    """A pad for drawing, tied to an `InnerLoopExplorer`: the drawing is the star in the explorer's embedding.
+
+    It opens with an example drawing. In sight: the canvas, the explorer's step slider once more, Clear, Example. In the
+    fold: what the drawing is meant to be, Keep, and a button that lets the explorer learn on the digits and those kept.
+
+    CSS classes: `metarules-pad` (all of it), `metarules-canvas`, `metarules-pad-seen`, `metarules-pad-embedding`,
+    `metarules-pad-status`, `metarules-pad-step`, `metarules-clear`, `metarules-example`, `metarules-pad-fold`, and in
+    the fold `metarules-meant`, `metarules-keep`, `metarules-learn`.
+
+    Args:
+        explorer: one with an embedding.
+        strokes: the drawing it opens with; None takes a stored example, a 7.
+
+    Raises:
+        TypeError: another kind of widget.
+        ValueError: an explorer without an embedding, strokes that are none.
+    """
+
+    def __init__(self, explorer: Any, strokes: Any = None) -> None:
+        super().__init__()
+        if not isinstance(explorer, InnerLoopExplorer):
+            raise TypeError(f"explorer is a {type(explorer).__name__}; allowed: an InnerLoopExplorer")
+        if "embedding" not in explorer.panels:
+            raise ValueError(f"explorer shows {', '.join(explorer.panels)}; allowed: one that shows an embedding")
+        self.explorer = explorer
+        self.kept: list[tuple[Tensor, int]] = []
+        self._followers: dict[Exploration, Follower] = {}
+        self._worker = Worker(explorer._lock)
+        self._followed: Followed | None = None
+        self._shown: Exploration | None = None
+        self._examples = list(EXAMPLES)
+        first = check_strokes(EXAMPLES[7] if strokes is None else strokes)
+        self._make([line.tolist() for line in first])
+        self._on_drawing()
+
+    def __repr__(self) -> str:
+        return "DigitPad()"
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """The live widget, and its pictures as they stand for readers without a kernel."""
+        return with_png(super()._repr_mimebundle_(**options), self._sheet())
+
+    @property
+    def row(self) -> Tensor | None:
+        """The drawing as a row like those of the digits, [64] in [0, 1]; None while there is none."""
+        return drawn_digit(self.canvas.strokes) if self.canvas.strokes else None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the drawing is followed through what the explorer shows, as a script must that reads `read_as`.
+
+        Args:
+            timeout: seconds, or None for as long as it takes.
+
+        Returns:
+            Whether it is.
+        """
+        return self.explorer.wait(timeout) and self._worker.wait(timeout)
+
+    @property
+    def read_as(self) -> int | None:
+        """What the probe reads the drawing as at the step shown; None while there is none, or none can be read."""
+        return None if self._followed is None else int(self._followed.read_as[self._frame])
+
+    def dataset(self, alone: bool = False) -> Dataset:
+        """The digits with the kept drawings added, or these alone.
+
+        Raises:
+            ValueError: no drawing has been kept.
+        """
+        if not self.kept:
+            raise ValueError("no drawing has been kept; allowed: one at least, so say what it is and press Keep")
+        rows, labels = zip(*self.kept, strict=True)
+        return drawn_dataset(rows, labels, None if alone else load_dataset("digits"))
+
+    # ---- controls
+
+    def _make(self, strokes: list[Any]) -> None:
+        self.canvas = marked(Canvas(strokes=strokes), "canvas")
+        self.seen = marked(Picture(width=SIDE), "pad-seen")
+        self.embedding = marked(Picture(), "pad-embedding")
+        self.status = marked(widgets.HTML(layout=widgets.Layout(max_width=_WIDTH)), "pad-status")
+        self.slider = widgets.IntSlider(description="Inner step", layout=widgets.Layout(flex="1 1 320px"))
+        clear = self._button("Clear", "clear", "An empty sheet", self._on_clear)
+        example = self._button("Example", "example", "Another stored drawing", self._on_example)
+        wide: dict[str, Any] = {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="200px")}
+        meant = widgets.Dropdown(
+            description="It is meant as", options=[(str(d), d) for d in range(10)], value=7, **wide
+        )
+        self.meant = marked(meant, "meant")
+        keep = self._button("Keep it", "keep", "Put the drawing aside, with what it is meant as", self._on_keep)
+        tip = "In the explorer; its Reset undoes it"
+        learn = self._button("Learn on the digits and mine", "learn", tip, self._on_learn)
+        inside = widgets.HBox([self.meant, keep, learn], layout=widgets.Layout(flex_flow="row wrap"))
+        fold = widgets.Accordion([inside], titles=["More: keep drawings, learn with them"], selected_index=None)
+        fold.layout = widgets.Layout(max_width=_WIDTH, margin="2px 0")
+        row = widgets.Layout(flex_flow="row wrap", align_items="center", max_width=_WIDTH)
+        gap = widgets.Layout(flex_flow="row wrap", grid_gap="12px", max_width=_WIDTH)
+        left = widgets.VBox([_caption("Draw here"), self.canvas])
+        middle = widgets.VBox([_caption("What the network gets"), self.seen])
+        self.children = [
+            Keys(),
+            widgets.HBox([self.slider, clear, example], layout=row),
+            marked(fold, "pad-fold"),
+            self.status,
+            widgets.HBox([left, middle, self.embedding], layout=gap),
+        ]
+        marked(self, "pad")
+        marked(self.slider, "pad-step")
+        for name in ("max", "step", "value"):
+            traitlets.dlink((self.explorer.slider, name), (self.slider, name))
+        for name in ("value", "alt"):
+            traitlets.dlink((self.explorer.panels["embedding"], name), (self.embedding, name))
+        self.slider.observe(self._guarded(self._on_slider), names="value")
+        self.canvas.observe(self._guarded(self._on_drawing), names="strokes")
+        self.explorer.panels["embedding"].observe(self._guarded(self._on_explorer), names="value")
+
+    def _button(self, text: str, name: str, tooltip: str, callback: Callable[[], None]) -> widgets.Button:
+        button = widgets.Button(description=text, tooltip=tooltip, layout=widgets.Layout(width="auto"))
+        button.on_click(self._guarded(callback))
+        return marked(button, name)
+
+    def _guarded(self, callback: Callable[[], None]) -> Callable[[Any], None]:
+        """The callback, its errors shown as a sentence: a notebook shows no traceback of a callback."""
+
+        @functools.wraps(callback)
+        def call(_: Any) -> None:
+            try:
+                callback()
+            except Exception as error:
+                self._say(f"This did not work: {error}.")
+
+        return call
+
+    def _on_slider(self) -> None:
+        if self.slider.value != self.explorer.step:
+            self.explorer.step = self.slider.value
+
+    def _on_clear(self) -> None:
+        self.canvas.strokes = []
+
+    def _on_example(self) -> None:
+        shown = next((d for d, lines in EXAMPLES.items() if lines == self.canvas.strokes), self._examples[-1])
+        chosen = self._examples[(self._examples.index(shown) + 1) % len(self._examples)]
+        self.canvas.strokes = EXAMPLES[chosen]
+
+    def _on_keep(self) -> None:
+        if (row := self.row) is None:
+            raise ValueError("there is no drawing to keep; allowed: one at least")
+        self.kept.append((row, self.meant.value))
+        self.canvas.strokes = []
+        named = ", ".join(str(label) for _, label in self.kept)
+        self._say(f"Kept {len(self.kept)} drawing(s): {named}. Draw the next one, or learn with them.")
+
+    def _on_learn(self) -> None:
+        self.explorer.use(self.dataset())
+
+    def _on_drawing(self) -> None:
+        """Follow another drawing."""
+        row = self.row
+        pixels = np.zeros((_SIDE, _SIDE)) if row is None else row.numpy().reshape(_SIDE, _SIDE)
+        self.seen.value = digit_png(pixels)
+        self.seen.alt = f"Your drawing in {_SIDE} by {_SIDE} grey pixels, {pixels.mean():.0%} of it dark"
+        self._mark(row)
+
+    def _on_explorer(self) -> None:
+        """The explorer shows something else: another step, or another base model, which must be followed anew."""
+        exploration = self.explorer.exploration
+        if exploration in self._followers or self.row is None or not self._readable:
+            if self._shown is exploration:
+                self._tell()
+            else:
+                self._mark(self.row)
+        else:  # half a second: off the main thread, so that the explorer does not wait for the star
+            self._followed = None
+            self._say("Looking for your drawing in the new base model ...")
+            self._worker.start(lambda *_: self._follower(exploration), self._on_follower, lambda _: None)
+
+    def _on_follower(self, follower: Any, problem: BaseException | None) -> None:
+        if problem is not None:
+            self._say(f"This did not work: {problem}.")
+        else:
+            self._mark(self.row)
+
+    # ---- showing
+
+    @property
+    def _frame(self) -> int:
+        return self.explorer.exploration.frame_of(self.explorer.step)
+
+    @property
+    def _readable(self) -> bool:
+        return self.explorer.exploration.task.shape == (_SIDE, _SIDE)
+
+    def _follower(self, exploration: Exploration) -> Follower:
+        """Made once for the trajectory that the explorer opened with and for the latest one."""
+        if exploration not in self._followers:
+            self._followers = dict(list(self._followers.items())[:1])
+            self._followers[exploration] = Follower(exploration)
+        return self._followers[exploration]
+
+    def _mark(self, row: Tensor | None) -> None:
+        self._shown = exploration = self.explorer.exploration
+        readable = row is not None and self._readable
+        self._followed = self._follower(exploration).follow(row) if readable else None
+        self.explorer.mark(self._followed)
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self.canvas.strokes:
+            self._say("An empty sheet: draw a digit, or press Example.")
+        elif self._followed is None:
+            self._say("The explorer's data are no images of 8 by 8 pixels, so that the drawing cannot be read.")
+        else:
+            scores = self._followed.scores[self._frame]
+            best, second = scores.argsort()[::-1][:2]
+            self._say(
+                f"At step {self.explorer.step} your drawing (the star) is read as {best}; next best is {second}. "
+                f"Before learning it was read as {self._followed.read_as[0]}."
+            )
+
+    def _say(self, sentence: str) -> None:
+        self.status.value = f'<div role="status" style="line-height: 1.4">{html.escape(sentence)}</div>'
+
+    def _sheet(self) -> bytes:
+        """What is seen, and the embedding, side by side."""
+        right = Image.open(io.BytesIO(self.embedding.value)).convert("RGB")
+        left = Image.open(io.BytesIO(self.seen.value)).convert("RGB")
+        sheet = Image.new("RGB", (left.width + 20 + right.width, max(left.height, right.height)), "white")
+        sheet.paste(left, (0, (sheet.height - left.height) // 2))
+        sheet.paste(right, (left.width + 20, 0))
+        buffer = io.BytesIO()
+        sheet.resize((sheet.width * 2 // 3, sheet.height * 2 // 3), Image.Resampling.LANCZOS).save(buffer, "png")
+        return compact_png(buffer.getvalue())
+
+
+def _caption(text: str) -> widgets.HTML:
+    return widgets.HTML(f"<b>{text}</b>")
