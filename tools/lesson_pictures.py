@@ -14,7 +14,7 @@ import io
 import sys
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (760, 640)  # of the picture of a page, in pixels: the head of the lesson
@@ -53,6 +53,8 @@ def found(shots: Path, lesson: str, kind: str) -> Path | None:
 def shrunk(picture: Image.Image, *, page: bool) -> bytes:
     """The picture as a small PNG; of a page, its beginning."""
     picture = picture.convert("RGB")
+    if not page:
+        picture = without_margin(picture)
     width = PAGE[0] if page else min(WIDGET_WIDTH, picture.width)
     height = round(picture.height * width / picture.width)
     picture = picture.resize((width, height), Image.Resampling.LANCZOS)
@@ -61,6 +63,13 @@ def shrunk(picture: Image.Image, *, page: bool) -> bytes:
     file = io.BytesIO()
     picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue()
+
+
+def without_margin(picture: Image.Image) -> Image.Image:
+    """Cut off what is one colour on the right: the page is wider than the widget."""
+    ground = Image.new("RGB", picture.size, picture.getpixel((picture.width - 1, picture.height // 2)))
+    box = ImageChops.difference(picture, ground).getbbox()
+    return picture.crop((0, 0, box[2], picture.height)) if box else picture
 
 
 if __name__ == "__main__":

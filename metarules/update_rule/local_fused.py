@@ -66,7 +66,7 @@ def read_neurons(
     biases = [torch.zeros_like(w[0]) if b is None else b for w, b in heads]
     theta = (network.from_example, network.from_hidden, network.from_mean, network.bias_2)
     flat = (example.flatten(1, -2), d.flatten(1, -2), neuron.flatten(1))
-    mean, *read = _ReadNeurons.apply(*flat, *theta, *weights, *biases)
+    mean, *read = _call(_ReadNeurons, *flat, *theta, *weights, *biases)
     return mean.unflatten(1, shape[:-1]), tuple(r.unflatten(1, shape[:-1]) for r in read)
 
 
@@ -74,8 +74,13 @@ def low_rank_products(
     upper: Float[Tensor, "r_upper *tasks j batch"], lower: Float[Tensor, "r_lower *tasks i batch"], channels: int
 ) -> dict[str, Tensor]:
     """The eight low-rank matrices of `READOUTS`: means over batch and `channels`, as in `terms.lowrank`."""
-    made = _LowRank.apply(upper, lower, channels)
+    made = _call(_LowRank, upper, lower, channels)
     return {name: R for names, group in zip(_GROUPS, made, strict=True) for name, R in zip(names, group, strict=True)}
+
+
+def _call(function: Any, *given: Any) -> Any:
+    """Without gradients the bookkeeping of `apply` is a tenth of a small step."""
+    return function.apply(*given) if torch.is_grad_enabled() else function.forward(*given)
 
 
 class _ReadNeurons(Function):

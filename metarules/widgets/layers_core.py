@@ -20,7 +20,7 @@ from metarules.update_rule import UpdateRule
 from metarules.widgets.inner_loop_core import LABELS_PER_CLASS, N_SPLITS, Exploration, explore, some_rows
 from metarules.widgets.quick_probe import quick_accuracy
 
-FRAMES = 25  # half of `InnerLoopExplorer`'s: here every layer of a frame is probed and drawn
+FRAMES = 20  # fewer than `InnerLoopExplorer`'s: here every layer of a frame is probed and drawn
 DOTS = 400  # in each cloud: four clouds share the room of two pictures
 
 
@@ -50,7 +50,7 @@ def explore_layers(rule: UpdateRule, task: Task, **settings: Any) -> LayerExplor
     Args:
         rule: any rule.
         task: a single task, on the CPU.
-        settings: as in `explore`; 25 frames by default.
+        settings: as in `explore`; 20 frames by default.
 
     Returns:
         The `LayerExploration`; top-layer accuracies are those of `explore`.

@@ -90,7 +90,7 @@ def test_scrubbing_is_fast_and_the_numbers_true(widget: Layers, report: Report) 
     lab, before = widget.lab, widget.pictures()
     lab.unfold("metarules-fold")
     medians = []
-    for seed in range(lesson.ROUNDS):  # another base model for each round: its 25 frames have not been drawn before
+    for seed in range(lesson.ROUNDS):  # another base model for each round: its frames have not been drawn before
         if seed:
             lab.timed(lambda: lab.fill_number("metarules-seed", 1), widget.says("^Learning with "))
             lab.wait_for_quiet(widget.status, 2000)
