@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.cases import LAPTOP_WIDTHS, laptop
 from benchmarks.steps import Options
 from benchmarks.timing import interleave, ratio
 from benchmarks.yardstick import LocalRule as YardstickRule
+from benchmarks.yardstick import particles as yardstick
 from metarules.meta_training import MetaTrainingSettings
 from metarules.meta_training.particles import Group, birth, truncated_loss
 from metarules.tasks import Task
@@ -38,24 +40,27 @@ def measure(particles: int, options: Options) -> dict[str, Any]:
     """Truncated meta-gradients of one group through `metarules.meta_training`, today's rule and the yardstick in turns.
 
     Returns:
-        Plain values; task-steps are particles times inner steps. Only the rule differs between the two, so the
-        speed-up is that of a meta-step and not of the rule alone.
+        Plain values; task-steps are particles times inner steps. The yardstick has its own rule and its own look at
+        the meta-objective.
     """
     threads = options.threads_of(laptop(BATCH, particles))
     torch.set_num_threads(threads)
     group, settings = group_of(particles)
 
-    def truncation(rule: UpdateRule) -> Callable[[], object]:
+    def truncation(rule: UpdateRule, unrolled: Callable[..., tuple[Tensor, Group]]) -> Callable[[], object]:
         parameters = list(rule.parameters())
 
         def run() -> object:
-            loss, _ = truncated_loss(rule, group, settings, torch.Generator().manual_seed(1))
+            loss, _ = unrolled(rule, group, settings, torch.Generator().manual_seed(1))
             return torch.autograd.grad(loss, parameters, allow_unused=True)
 
         return run
 
     found = interleave(
-        {"now": truncation(LocalRule()), "yardstick": truncation(YardstickRule())},
+        {
+            "now": truncation(LocalRule(), truncated_loss),
+            "yardstick": truncation(YardstickRule(), yardstick.truncated_loss),
+        },
         options.seconds,
         "cpu",  # tasks are drawn there
         options.rounds,

@@ -134,15 +134,17 @@ def ridge_cosine_score(
             f"features_b and targets_b have widths {features_b.shape[-1]} and {targets_b.shape[-1]}; "
             f"allowed: those of batch a, {features_a.shape[-1]} and {targets_a.shape[-1]}"
         )
+    return score_unchecked(features_a, targets_a, features_b, targets_b, s)
+
+
+def score_unchecked(
+    features_a: Tensor, targets_a: Tensor, features_b: Tensor, targets_b: Tensor, settings: MetaObjectiveSettings
+) -> RidgeScore:
+    """`ridge_cosine_score` without its checks, for outer loops that checked their data once."""
+    s = settings
     if s.normalise_features or s.standardise_features:
-        n_a = features_a.shape[-2]
-        joint = torch.cat([features_a, features_b], -2)
-        if s.standardise_features:
-            joint = joint - joint.mean(-2, keepdim=True)
-            joint = joint / torch.sqrt(joint.square().mean(-2, keepdim=True) + 1e-6)
-        if s.normalise_features:
-            joint = _normalised(joint, -2)
-        features_a, features_b = joint[..., :n_a, :], joint[..., n_a:, :]
+        joint = prepared_features(torch.cat([features_a, features_b], -2), s)
+        features_a, features_b = joint.split([features_a.shape[-2], features_b.shape[-2]], -2)
     y_a, y_b = (_centred(y) if s.centre_targets else y for y in (targets_a, targets_b))
     w = _solve(features_a, y_a, s.ridge)
     n = features_a.shape[-2]
@@ -159,6 +161,22 @@ def ridge_cosine_score(
     hits = raw_b.argmax(-1) == targets_b.argmax(-1)
     accuracy = hits.to(loss.dtype).mean(-1)
     return RidgeScore(loss, w, y_a, y_b, raw_b, error_b, error_a, penalty, accuracy)
+
+
+def prepared_features(features: Tensor, settings: MetaObjectiveSettings) -> Tensor:
+    """Standardise and normalise features over all rows that pass through together, as the settings say.
+
+    Args:
+        features: [*tasks, n, f].
+        settings: of the objective; what is done here must not be done again.
+
+    Returns:
+        Features of the same shape.
+    """
+    if settings.standardise_features:
+        features = features - features.mean(-2, keepdim=True)
+        features = features / torch.sqrt(features.square().mean(-2, keepdim=True) + 1e-6)
+    return _normalised(features, -2) if settings.normalise_features else features
 
 
 def ridge_cosine_loss(

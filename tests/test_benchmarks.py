@@ -295,13 +295,16 @@ def test_the_command_line_refuses(words: list[str], message: str, capsys: pytest
 
 def test_meta_trainings_pace_goes_through_its_own_unroll(monkeypatch: pytest.MonkeyPatch):
     seen: list[tuple[Any, ...]] = []
-    own = outer.truncated_loss
 
-    def watched(*given: Any) -> Any:
-        seen.append(given)
-        return own(*given)
+    def watched(own: Any) -> Any:
+        def call(*given: Any) -> Any:
+            seen.append(given)
+            return own(*given)
 
-    monkeypatch.setattr(outer, "truncated_loss", watched)
+        return call
+
+    monkeypatch.setattr(outer, "truncated_loss", watched(outer.truncated_loss))
+    monkeypatch.setattr(outer.yardstick, "truncated_loss", watched(outer.yardstick.truncated_loss))
     monkeypatch.setattr(outer, "LENGTH", 1)
     row = outer.measure(3, BRIEF)
     assert {type(given[0]).__module__.split(".")[0] for given in seen} == {"metarules", "benchmarks"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,12 +11,20 @@ import torch
 from torch import Tensor
 
 from benchmarks import yardstick
+from benchmarks.yardstick import particles as yardstick_particles
 from metarules.base_model import BaseModelState, forward, init_state
+from metarules.meta_objective import MetaObjectiveSettings
+from metarules.meta_training import MetaTrainingSettings
+from metarules.meta_training.particles import birth, truncated_loss
+from metarules.tasks import Task
 from metarules.update_rule import LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
 
 TOLERANCE = 1e-10  # of the largest number in the tensor, float64
 SMALL_PAPER = {"channels": 6, "delta_channels": 4, "readout_channels": 2, "top_channels": 5, "top_units": 7}
 SMALL_LOCAL = {"channels": 6, "signals": 3, "readouts": 2}
+SMALL_RUN = MetaTrainingSettings(
+    particles=2, truncation=(3, 3), horizon=(9, 9), batch_size=(12, 12), labels_per_class=2, labelled_batches=3
+)
 
 
 def both(kind: str, settings: Mapping[str, Any], generator: torch.Generator) -> tuple[UpdateRule, UpdateRule]:
@@ -94,3 +103,29 @@ def test_the_comparison_would_notice_a_difference(generator: torch.Generator):
     batches = [torch.rand(12, 9, generator=generator, dtype=torch.float64)]
     with pytest.raises(AssertionError):
         assert_same(life(now, phi, batches)[1], life(then, phi, batches)[1])
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        MetaObjectiveSettings(ridge=3.0, standardise_features=True, logit_scale=5.0),
+        MetaObjectiveSettings(normalise_features=True, hinge=True, train_share=0.3),
+        MetaObjectiveSettings(),
+    ],
+)
+def test_todays_look_sees_what_the_foundations_saw(objective: MetaObjectiveSettings):
+    """Loss and meta-gradient of a truncation, objective included, today's rule and look against the foundation's."""
+    settings = replace(SMALL_RUN, objective=objective)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 40, 6, generator=generator, dtype=torch.float64)
+    task = Task(x, (torch.arange(40) % 4).expand(2, 40).contiguous(), 4)
+    group = birth((5, 4), task, settings, generator)
+    group = replace(group, phi=group.phi.map(lambda t: 30 * t))
+    now, then = both("local", SMALL_LOCAL, generator)
+    found = []
+    for rule, unrolled in ((now, truncated_loss), (then, yardstick_particles.truncated_loss)):
+        loss, after = unrolled(rule, group, settings, torch.Generator().manual_seed(1))
+        gradient = torch.autograd.grad(loss, list(rule.parameters()), allow_unused=True, materialize_grads=True)
+        found.append((loss, after.phi.layers[0].W, *gradient))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metarules.base_model import BaseModelState, InitSettings, forward_unchecked, init_state
 from metarules.inner_loop import check_finite
-from metarules.meta_objective import one_hot, ridge_cosine_score
+from metarules.meta_objective import one_hot, prepared_features, score_unchecked
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.tasks import Task
 from metarules.update_rule import Batch, UpdateRule
@@ -120,11 +120,17 @@ def look(phi: BaseModelState, task: Task, settings: MetaTrainingSettings, genera
     the others, which takes out most of the noise of the labels' draw for the price of a few small solves.
     """
     batches = task.sample_labelled(settings.labels_per_class, generator, settings.labelled_batches)
-    n, k = batches[0].x.shape[-2], len(batches)
+    s, k = settings.objective, len(batches)
     features = forward_unchecked(phi, torch.cat([batch.x for batch in batches], -2)).features
     labels = torch.cat([batch.y for batch in batches if batch.y is not None], -1)
-    targets = one_hot(labels, task.n_classes, features.dtype)
-    rolled = [(torch.roll(features, -i * n, -2), torch.roll(targets, -i * n, -2)) for i in range(k)]
-    f, y = (torch.stack(parts) for parts in zip(*rolled, strict=True))
-    score = ridge_cosine_score(f[..., :n, :], y[..., :n, :], f[..., n:, :], y[..., n:, :], settings.objective)
-    return score.loss.mean(0)
+    features, targets = prepared_features(features, s), one_hot(labels, task.n_classes, features.dtype)
+    (f_a, f_b), (y_a, y_b) = (_in_turn(rows, k) for rows in (features, targets))
+    done = replace(s, standardise_features=False, normalise_features=False)
+    return score_unchecked(f_a, y_a, f_b, y_b, done).loss.mean(0)
+
+
+def _in_turn(rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Rows of k batches [particles, k n, f] as each batch in turn [k, particles, n, f] and, to each, all the others."""
+    parts = rows.chunk(k, -2)
+    others = [torch.cat([*parts[:i], *parts[i + 1 :]], -2) for i in range(k)]
+    return torch.stack(parts), torch.stack(others)

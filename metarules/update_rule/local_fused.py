@@ -95,7 +95,7 @@ class _ReadNeurons(Function):
             h = second.add_(first)
             mean[:, block] = h.mean(-1)
             for w, b, out in zip(weights, biases, read, strict=True):
-                out[:, block] = torch.addmm(b.unsqueeze(-1), w.t(), h.flatten(1)).unflatten(1, (-1, batch))
+                torch.addmm(b.unsqueeze(-1), w.t(), h.flatten(1), out=out[:, block].flatten(1))  # a view: no copy
         return (mean, *read)
 
     @staticmethod
@@ -115,13 +115,14 @@ class _ReadNeurons(Function):
         for block in _blocks(example):
             first, mean, second = _hidden(example[:, block], d[:, block], neuron[:, block], W_e, W_h, W_m, b_2)
             h = (first + second).flatten(1)
-            g_h = torch.zeros_like(first)
-            g_h += g_mean[:, block].unsqueeze(-1)
-            g = g_h.flatten(1)  # the same memory
-            for w, g_w, g_out in zip(weights, g_weights, g_read, strict=True):
-                g_r = g_out[:, block].flatten(1)
-                g_w.addmm_(h, g_r.t())
+            g_rs = [g_out[:, block].flatten(1) for g_out in g_read]
+            g = weights[0] @ g_rs[0]
+            for w, g_r in zip(weights[1:], g_rs[1:], strict=True):
                 g.addmm_(w, g_r)
+            for g_w, g_r in zip(g_weights, g_rs, strict=True):
+                g_w.addmm_(h, g_r.t())
+            g_h = g.view(first.shape)  # the same memory
+            g_h += g_mean[:, block].unsqueeze(-1)
             g_second = _threshold_backward(g_h, second, 0)
             g_of_mean = g_second.sum(-1)
             g_W_h.addmm_(first.flatten(1), g_second.flatten(1).t())
@@ -134,8 +135,8 @@ class _ReadNeurons(Function):
             g = g_first.flatten(1)
             g_W_e[:seen].addmm_(example[:, block].flatten(1), g.t())
             g_W_e[seen:].addmm_(d[:, block].flatten(1), g.t())
-            g_example[:, block] = (W_e[:seen] @ g).unflatten(1, (-1, batch))
-            g_d[:, block] = (W_e[seen:] @ g).unflatten(1, (-1, batch))
+            _product_into(g_example[:, block].flatten(1), W_e[:seen], g)
+            _product_into(g_d[:, block].flatten(1), W_e[seen:], g)
         g_biases = [g.sum((1, 2)) for g in g_read]
         return (g_example, g_d, g_neuron, g_W_e, g_W_h, g_W_m, g_b_2, *g_weights, *g_biases)
 
