@@ -153,12 +153,12 @@ def test_step_play_and_reset(widget: Layers) -> None:
     lab = widget.lab
     opened = widget.pictures()
     lab.timed(lambda: lab.click("metarules-step"), widget.at_step(0))  # from the end to the start
-    lab.timed(lambda: lab.click("metarules-step"), widget.at_step(4))
+    lab.timed(lambda: lab.click("metarules-step"), widget.at_step(5))
     play = lab.find("metarules-play").locator("button").first
-    lab.timed(play.click, widget.says(r", step (?:8|12|16) of "))
+    lab.timed(play.click, widget.says(r", step (?:10|15|20) of "))
     play.click()  # pause
     lab.wait_for_quiet(widget.status)
-    assert 8 <= int(widget.said()["step"]) <= 100
+    assert 10 <= int(widget.said()["step"]) <= 100
     lab.click("metarules-reset")
     lab.wait_for_quiet(widget.status)
     assert widget.changed(opened) == set()
