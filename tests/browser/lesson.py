@@ -85,14 +85,19 @@ class EveryLesson:
         lab.unfold("metarules-fold")
         widget.prepare_work()
         until = {"busy": widget.says(widget.works), "result": pictures_change(widget.all_panels)}
-        times = []
-        for seed in range(SEED, SEED + REPEATS):
-            times.append(lab.timed_all(lambda seed=seed: lab.fill_number("metarules-seed", seed), until))
-            lab.wait_for_quiet(widget.status)
-            assert widget.said()
-        busy, result = ([one[name] for one in times] for name in ("busy", "result"))
-        assert report.add(lab.name, "busy sign after a change of seed", busy, bound=BUSY_SIGN) < BUSY_SIGN
-        assert report.add(lab.name, "result of a change of seed", result, bound=RESULT) < RESULT
+        for number in range(ROUNDS):  # as for a redraw: a second round if a neighbour on the machine spoilt the first
+            times = []
+            for seed in range(SEED + number * REPEATS, SEED + (number + 1) * REPEATS):
+                times.append(lab.timed_all(lambda seed=seed: lab.fill_number("metarules-seed", seed), until))
+                lab.wait_for_quiet(widget.status)
+                assert widget.said()
+            busy, result = ([one[name] for one in times] for name in ("busy", "result"))
+            again = "" if number == 0 else f", round {number + 1}"
+            sign = report.add(lab.name, "busy sign after a change of seed" + again, busy, bound=BUSY_SIGN)
+            end = report.add(lab.name, "result of a change of seed" + again, result, bound=RESULT)
+            if sign < BUSY_SIGN and end < RESULT:
+                return
+        raise AssertionError(f"two rounds of {REPEATS}, and no medians in time: {sign:.0f} and {end:.0f} ms at last")
 
     def test_redraw_busy_sign_and_result_are_in_the_report(
         self, lesson_lab: LabPage, report: Report, request: pytest.FixtureRequest
