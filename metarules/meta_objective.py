@@ -134,17 +134,17 @@ def ridge_cosine_score(
             f"features_b and targets_b have widths {features_b.shape[-1]} and {targets_b.shape[-1]}; "
             f"allowed: those of batch a, {features_a.shape[-1]} and {targets_a.shape[-1]}"
         )
-    return score_unchecked(features_a, targets_a, features_b, targets_b, s)
-
-
-def score_unchecked(
-    features_a: Tensor, targets_a: Tensor, features_b: Tensor, targets_b: Tensor, settings: MetaObjectiveSettings
-) -> RidgeScore:
-    """`ridge_cosine_score` without its checks, for outer loops that checked their data once."""
-    s = settings
     if s.normalise_features or s.standardise_features:
         joint = prepared_features(torch.cat([features_a, features_b], -2), s)
         features_a, features_b = joint.split([features_a.shape[-2], features_b.shape[-2]], -2)
+    return score_prepared(features_a, targets_a, features_b, targets_b, s)
+
+
+def score_prepared(
+    features_a: Tensor, targets_a: Tensor, features_b: Tensor, targets_b: Tensor, settings: MetaObjectiveSettings
+) -> RidgeScore:
+    """`ridge_cosine_score` of features that went through `prepared_features`, without checks: for outer loops."""
+    s = settings
     y_a, y_b = (_centred(y) if s.centre_targets else y for y in (targets_a, targets_b))
     w = _solve(features_a, y_a, s.ridge)
     n = features_a.shape[-2]
@@ -168,7 +168,7 @@ def prepared_features(features: Tensor, settings: MetaObjectiveSettings) -> Tens
 
     Args:
         features: [*tasks, n, f].
-        settings: of the objective; what is done here must not be done again.
+        settings: of the objective.
 
     Returns:
         Features of the same shape.

@@ -6,7 +6,7 @@ import io
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from widget_changes import changed, pictures, setting
 
 from metarules.base_model import BaseModelState, InitSettings, LayerState, forward, init_state
 from metarules.classic_rules import get_rule
@@ -60,21 +61,6 @@ def widget(base: LocalRule, task: Task) -> Iterator[BackwardWeights]:
     yield made
     made.stop_button.click()
     assert made.wait(20)
-
-
-def pictures(widget: Explorable) -> dict[str, bytes]:
-    return {name: panel.value for name, panel in widget.panels.items()}
-
-
-def changed(widget: Explorable, act: Callable[[], Any]) -> set[str]:
-    before = pictures(widget)
-    act()
-    assert widget.wait(30)
-    return {name for name, png in pictures(widget).items() if png != before[name]}
-
-
-def setting(control: Any, value: Any) -> Callable[[], None]:
-    return lambda: setattr(control, "value", value)
 
 
 def degrees(a: torch.Tensor, b: torch.Tensor) -> float:

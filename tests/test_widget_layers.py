@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
+from widget_changes import changed, pictures, setting
 
 from metarules.base_model import BaseModelState, forward
 from metarules.classic_rules import get_rule
@@ -46,22 +47,6 @@ def explorer(task: Task, rules: dict[str, UpdateRule]) -> Iterator[LayersExplore
     yield made
     made.stop_button.click()
     assert made.wait(20)
-
-
-def pictures(widget: LayersExplorer) -> dict[str, bytes]:
-    return {name: panel.value for name, panel in widget.panels.items()}
-
-
-def changed(widget: LayersExplorer, act: Callable[[], Any]) -> set[str]:
-    """Names of the panels whose picture an action changes."""
-    before = pictures(widget)
-    act()
-    assert widget.wait(30)
-    return {name for name, png in pictures(widget).items() if png != before[name]}
-
-
-def setting(control: Any, value: Any) -> Callable[[], None]:
-    return lambda: setattr(control, "value", value)
 
 
 def learned(task: Task, step: int) -> BaseModelState:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from widget_changes import changed, pictures, setting
 
 from metarules.meta_objective import MetaObjectiveSettings, one_hot, ridge_cosine_loss, ridge_cosine_score
 from metarules.plots.feature_plane import PlanePicture, plane_strip, reach_of
@@ -55,21 +56,6 @@ def explorer() -> Iterator[MetaObjectiveExplorer]:
     made = MetaObjectiveExplorer()
     yield made
     assert made.wait(30)
-
-
-def pictures(widget: Explorable) -> dict[str, bytes]:
-    return {name: panel.value for name, panel in widget.panels.items()}
-
-
-def changed(widget: Explorable, act: Callable[[], Any]) -> set[str]:
-    before = pictures(widget)
-    act()
-    assert widget.wait(30)
-    return {name for name, png in pictures(widget).items() if png != before[name]}
-
-
-def setting(control: Any, value: Any) -> Callable[[], None]:
-    return lambda: setattr(control, "value", value)
 
 
 # ---- the core

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import ipywidgets
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from widget_changes import changed, pictures, setting
 
 from metarules.base_model import forward, init_state
 from metarules.classic_rules import get_rule
@@ -50,22 +51,6 @@ def microscope(rule: LocalRule, task: Task) -> Iterator[NeuronMicroscope]:
     yield made
     made.stop_button.click()
     assert made.wait(20)
-
-
-def pictures(widget: NeuronMicroscope) -> dict[str, bytes]:
-    return {name: panel.value for name, panel in widget.panels.items()}
-
-
-def changed(widget: NeuronMicroscope, act: Callable[[], Any]) -> set[str]:
-    """Names of the panels whose picture an action changes."""
-    before = pictures(widget)
-    act()
-    assert widget.wait(30)
-    return {name for name, png in pictures(widget).items() if png != before[name]}
-
-
-def setting(control: Any, value: Any) -> Callable[[], None]:
-    return lambda: setattr(control, "value", value)
 
 
 # ---- the core

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import ipywidgets
 import numpy as np
 import pytest
 import torch
+from widget_changes import changed, pictures, setting
 
 from metarules.base_model import BaseModelState, LayerState, forward, init_state
 from metarules.classic_rules import get_rule
@@ -64,22 +65,6 @@ def mixer(task: Task, learned: LocalRule) -> Iterator[RuleMixer]:
     yield made
     made.stop_button.click()
     assert made.wait(20)
-
-
-def pictures(widget: Explorable) -> dict[str, bytes]:
-    return {name: panel.value for name, panel in widget.panels.items()}
-
-
-def changed(widget: Explorable, act: Callable[[], Any]) -> set[str]:
-    """Names of the panels whose picture an action changes."""
-    before = pictures(widget)
-    act()
-    assert widget.wait(30)
-    return {name for name, png in pictures(widget).items() if png != before[name]}
-
-
-def setting(control: Any, value: Any) -> Callable[[], None]:
-    return lambda: setattr(control, "value", value)
 
 
 # ---- the mixed rule

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from widget_changes import changed, pictures, setting
 
 from metarules.base_model import BaseModelState, LayerState, forward
 from metarules.classic_rules import get_rule
@@ -71,22 +72,6 @@ def explorer(task: Task, rules: dict[str, UpdateRule]) -> Iterator[InnerLoopExpl
     yield made
     made.stop_button.click()
     assert made.wait(20)
-
-
-def pictures(widget: Explorable) -> dict[str, bytes]:
-    return {name: panel.value for name, panel in widget.panels.items()}
-
-
-def changed(widget: Explorable, act: Callable[[], Any]) -> set[str]:
-    """Names of the panels whose picture an action changes."""
-    before = pictures(widget)
-    act()
-    assert widget.wait(30)
-    return {name for name, png in pictures(widget).items() if png != before[name]}
-
-
-def setting(control: Any, value: Any) -> Callable[[], None]:
-    return lambda: setattr(control, "value", value)
 
 
 # ---- the quick probe

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metarules.base_model import BaseModelState, InitSettings, forward_unchecked, init_state
 from metarules.inner_loop import check_finite
-from metarules.meta_objective import one_hot, prepared_features, score_unchecked
+from metarules.meta_objective import one_hot, prepared_features, score_prepared
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.tasks import Task
 from metarules.update_rule import Batch, UpdateRule
@@ -125,8 +125,7 @@ def look(phi: BaseModelState, task: Task, settings: MetaTrainingSettings, genera
     labels = torch.cat([batch.y for batch in batches if batch.y is not None], -1)
     features, targets = prepared_features(features, s), one_hot(labels, task.n_classes, features.dtype)
     (f_a, f_b), (y_a, y_b) = (_in_turn(rows, k) for rows in (features, targets))
-    done = replace(s, standardise_features=False, normalise_features=False)
-    return score_unchecked(f_a, y_a, f_b, y_b, done).loss.mean(0)
+    return score_prepared(f_a, y_a, f_b, y_b, s).loss.mean(0)
 
 
 def _in_turn(rows: Tensor, k: int) -> tuple[Tensor, Tensor]:

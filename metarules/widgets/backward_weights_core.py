@@ -29,7 +29,8 @@ from metarules.update_rule import Batch, LocalRule, UpdateRule
 from metarules.update_rule.local_settings import BACKWARD_UPDATES
 from metarules.widgets.inner_loop_core import LABELS_PER_CLASS, N_SPLITS, recording_steps, some_rows
 from metarules.widgets.quick_probe import quick_accuracy
-from metarules.widgets.work import Progress, Stopped
+from metarules.widgets.recording import check_single_task, state_recorder
+from metarules.widgets.work import Progress
 
 SUPERVISED = ("feedback_alignment", "kolen_pollack")
 WAYS = (*BACKWARD_UPDATES, *SUPERVISED)
@@ -242,10 +243,7 @@ def follow_backward_weights(
     """
     if not isinstance(rule, UpdateRule):
         raise TypeError(f"rule must be an UpdateRule, got {type(rule).__name__}; see backward_rule")
-    if not isinstance(task, Task):
-        raise TypeError(f"task must be a metarules.tasks.Task, got {type(task).__name__}; see make_task")
-    if task.tasks:
-        raise ValueError(f"task has leading dimensions {list(task.tasks)}; allowed: none (pick one with task.task(0))")
+    check_single_task(task)
     check_number("steps", steps, low=1, high=MAX_STEPS, integer=True)
     check_number("weight_std", weight_std, low=0, high=10, low_open=True)
     check_number("seed", seed, low=0, high=2**31, integer=True)
@@ -260,13 +258,8 @@ def follow_backward_weights(
     batch, wanted = Batch(task.x[rows], task.y[rows]), recording_steps(steps, FRAMES)
     measured: list[tuple[list[float], list[float], list[float]]] = []
 
-    def recorder(phi: BaseModelState, _: Task) -> BaseModelState:
-        if stop is not None and stop.is_set():
-            raise Stopped(f"stopped after {wanted[len(measured)]} of {steps} steps")
+    def measure(phi: BaseModelState) -> None:
         measured.append(angles_at(rule, phi, batch))
-        if progress is not None:
-            progress(len(measured), len(wanted))
-        return phi.detach()
 
     run = learn(
         rule,
@@ -275,7 +268,7 @@ def follow_backward_weights(
         steps=steps,
         batch_size=inner.batch_size,
         generator=generator,
-        record={"state": recorder},
+        record={"state": state_recorder(wanted, steps, progress, stop, measure)},
         record_at=wanted,
     )
     features = torch.stack([forward_unchecked(state, task.x).features for state in run.states])

@@ -21,7 +21,8 @@ from metarules.plots.embedding import project
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
 from metarules.widgets.quick_probe import class_accuracy, quick_accuracy, quick_guesses
-from metarules.widgets.work import Progress, Stopped
+from metarules.widgets.recording import check_single_task, state_recorder
+from metarules.widgets.work import Progress
 
 FRAMES = 50  # recorded steps, besides step 0: a frame every second step of the usual 100
 N_SPLITS = 5  # of the few-shot probe: a tenth of the protocol's, the same first five, for an answer within a second
@@ -123,10 +124,7 @@ def explore(
     """
     if not isinstance(rule, UpdateRule):
         raise TypeError(f"rule must be an UpdateRule, got {type(rule).__name__}; see load_rule and get_rule")
-    if not isinstance(task, Task):
-        raise TypeError(f"task must be a metarules.tasks.Task, got {type(task).__name__}; see make_task")
-    if task.tasks:
-        raise ValueError(f"task has leading dimensions {list(task.tasks)}; allowed: none (pick one with task.task(0))")
+    check_single_task(task)
     check_number("seed", seed, low=0, high=2**31, integer=True)
     inner = inner_settings(rule, task.n_examples, steps, batch_size)
     check_number("steps", inner.steps, low=1, high=MAX_STEPS, integer=True)
@@ -139,17 +137,6 @@ def explore(
         generator=generator,
         dtype=task.x.dtype,
     )
-    seen = 0
-
-    def recorder(phi: BaseModelState, task: Task) -> BaseModelState:
-        nonlocal seen
-        if stop is not None and stop.is_set():
-            raise Stopped(f"stopped after {wanted[seen]} of {inner.steps} steps")
-        seen += 1
-        if progress is not None:
-            progress(seen, len(wanted))
-        return phi.detach()
-
     trajectory = learn(
         rule,
         phi,
@@ -157,7 +144,7 @@ def explore(
         steps=inner.steps,
         batch_size=inner.batch_size,
         generator=generator,
-        record={"state": recorder},
+        record={"state": state_recorder(wanted, inner.steps, progress, stop)},
         record_at=wanted,
     )
     states = trajectory.states

@@ -22,7 +22,8 @@ from metarules.update_rule import LOCAL_TERMS, LocalRule, Trace
 from metarules.update_rule.anatomy import Contributions, contributions
 from metarules.widgets.inner_loop_core import LABELS_PER_CLASS, MAX_STEPS, N_SPLITS, recording_steps, some_rows
 from metarules.widgets.quick_probe import quick_accuracy
-from metarules.widgets.work import Progress, Stopped
+from metarules.widgets.recording import check_single_task, state_recorder
+from metarules.widgets.work import Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,10 +150,7 @@ def prepare(
     """
     if not isinstance(rule, LocalRule):
         raise TypeError(f"rule is a {type(rule).__name__}; allowed: a LocalRule, such as load_rule('local')")
-    if not isinstance(task, Task):
-        raise TypeError(f"task must be a metarules.tasks.Task, got {type(task).__name__}; see make_task")
-    if task.tasks:
-        raise ValueError(f"task has leading dimensions {list(task.tasks)}; allowed: none (pick one with task.task(0))")
+    check_single_task(task)
     if off is not None:
         check_choice("off", off, LOCAL_TERMS)
         rule = rule.with_scales({off: 0.0})
@@ -167,17 +165,6 @@ def prepare(
         generator=generator,
         dtype=task.x.dtype,
     )
-    seen = 0
-
-    def recorder(phi: BaseModelState, task: Task) -> BaseModelState:
-        nonlocal seen
-        if stop is not None and stop.is_set():
-            raise Stopped(f"stopped after {wanted[seen]} of {inner.steps} steps")
-        seen += 1
-        if progress is not None:
-            progress(seen, len(wanted))
-        return phi.detach()
-
     run = learn(
         rule,
         phi,
@@ -185,7 +172,7 @@ def prepare(
         steps=inner.steps,
         batch_size=inner.batch_size,
         generator=generator,
-        record={"state": recorder},
+        record={"state": state_recorder(wanted, inner.steps, progress, stop)},
         record_at=wanted,
     )
     x = task.x[torch.from_numpy(some_rows(task.n_examples, inner.batch_size))]

@@ -14,6 +14,7 @@ from metarules.evaluation import probe_splits
 from metarules.tasks import Task
 from metarules.widgets.inner_loop_core import DOTS, LABELS_PER_CLASS, N_SPLITS, some_rows
 from metarules.widgets.quick_probe import quick_accuracy
+from metarules.widgets.recording import check_single_task
 
 TOP = 32  # units of the top layer, as in all lessons
 MAX_DEPTH, MAX_WIDTH = 8, 256  # what a widget answers within two seconds
@@ -57,13 +58,12 @@ def random_net(task: Task, depth: int = 5, width: int = 128, nonlinearity: str =
 
     Raises:
         ValueError: a number out of range, an unknown nonlinearity, a task with leading dimensions.
-        TypeError: numbers of a wrong type.
+        TypeError: numbers or a task of a wrong type.
     """
     check_number("depth", depth, low=1, high=MAX_DEPTH, integer=True)
     check_number("width", width, low=2, high=MAX_WIDTH, integer=True)
     check_number("seed", seed, low=0, high=2**31, integer=True)
-    if task.tasks:
-        raise ValueError(f"task has leading dimensions {list(task.tasks)}; allowed: none (pick one with task.task(0))")
+    check_single_task(task)
     phi = init_state(
         (task.n_inputs, *[width] * (depth - 1), TOP),
         nonlinearity=nonlinearity,

@@ -34,6 +34,9 @@ SEED = 1000  # the first of those that nothing has been computed with before
 IN_SIGHT = 4  # controls of a widget
 WORDS = 5  # of a picture's alternative text, at least: a name alone tells nothing
 INTERRUPTS = 6  # at most, until one has met a cell at work
+# What a cell may end with when an interrupt meets it. Matplotlib's converters (3.11) drop whatever their argument's
+# `__array__` raises, a KeyboardInterrupt too, and say that the argument is bad; a test of the harness shows it.
+INTERRUPTED = ("KeyboardInterrupt", "Invalid bounding box", "Invalid affine transformation matrix")
 
 
 class EveryLesson:
@@ -158,7 +161,8 @@ def check_interrupt(lab: LabPage) -> None:
         lab.wait_for("() => harness.cells().some(cell => cell.count !== null && cell.index > 0)")  # past the imports
         lab.interrupt()
         errors = lab.wait_for_run().errors
-        assert all("KeyboardInterrupt" in error for error in errors), errors
+        assert all(any(word in error for word in INTERRUPTED) for error in errors), errors
+        assert len(errors) <= 1, errors
         if errors:
             break
     assert errors, f"none of {INTERRUPTS} interrupts met a cell at work"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
+from matplotlib.transforms import Bbox
 
 from .conditions import js, pictures_change, text_changes, text_matches, visible
 from .lab import LabServer
@@ -170,6 +172,17 @@ def test_an_interrupt_in_the_kernels_own_code_is_told_and_survived(tiny: LabPage
     run = tiny.run_all()
     assert isinstance(run, Run) and not run.errors and not run.unanswered
     assert all(cell.count is not None and not cell.running for cell in run.cells)
+
+
+def test_matplotlib_hides_an_interrupt_behind_a_complaint() -> None:
+    """Why `lesson.INTERRUPTED` has more than one entry. Once this fails, they can go."""
+
+    class Interrupted(Bbox):
+        def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
+            raise KeyboardInterrupt
+
+    with pytest.raises(ValueError, match=INTERRUPTED[1]):
+        Interrupted(np.array([[0.0, 0.0], [1.0, 1.0]])).count_overlaps([Bbox.unit()])
 
 
 def test_restart_forgets(tiny: LabPage) -> None:
