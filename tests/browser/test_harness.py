@@ -10,6 +10,7 @@ from matplotlib.transforms import Bbox
 
 from .conditions import js, pictures_change, text_changes, text_matches, visible
 from .lab import LabServer
+from .lesson import INTERRUPTED
 from .page import LabPage, Run
 from .report import Report
 
