@@ -12,6 +12,7 @@ import torch
 from benchmarks import plan, readme
 from benchmarks.report import report
 from benchmarks.steps import Options
+from metarules._memory import keep_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "figures" / "benchmarks" / "cost.png"
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         results = json.loads(given.show.read_text(encoding="utf-8"))
     else:
         torch.set_flush_denormal(True)  # as meta-training does
+        keep_memory()
         options = Options(given.device, given.threads, *((1.0, 3) if given.quick else (3.0, 3)))
         chosen = plan.quick() if given.quick else plan.full()
         results = plan.run(chosen, options, lambda text: print(f"... {text}", file=sys.stderr, flush=True))

@@ -55,6 +55,12 @@ def paper(tasks: int = 1, unroll: int = 1) -> Case:
     return Case("paper", PAPER_WIDTHS, PAPER_BATCH, tasks, unroll)
 
 
+def from_json(fields: dict[str, Any]) -> Case:
+    """The case that `dataclasses.asdict` was told of, after a way through JSON, which knows no tuples."""
+    settings = tuple((name, value) for name, value in fields["settings"])
+    return Case(**{**fields, "widths": tuple(fields["widths"]), "settings": settings})
+
+
 @dataclass(frozen=True)
 class Problem:
     """A case made ready to run.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmarks import machine, memory, outer, scaling, starting, steps
+from benchmarks import machine, memory, outer, processes, products, scaling, starting, steps
 from benchmarks.cases import VERSIONS, Case, laptop, paper
 from benchmarks.scaling import Sweep, sweeps
 from benchmarks.steps import PASSES, Options
@@ -24,6 +24,8 @@ class Plan:
         memory: memory of an unrolled step, in processes of their own.
         more: time of one more unrolled step.
         threads: one thread against more.
+        products: a step's matrix products alone, its ceiling.
+        processes: one process of several threads against several of one thread.
         particles: meta-training's pace with so many tasks at once.
         sweeps: how cost grows.
         children: processes that measure the start.
@@ -33,6 +35,8 @@ class Plan:
     memory: tuple[Case, ...] = ()
     more: tuple[Case, ...] = ()
     threads: tuple[Case, ...] = ()
+    products: tuple[Case, ...] = ()
+    processes: tuple[Case, ...] = ()
     particles: tuple[int, ...] = ()
     sweeps: tuple[Sweep, ...] = field(default=())
     children: int = 0
@@ -46,6 +50,8 @@ def full() -> Plan:
         memory=(laptop(), paper()),
         more=(paper(),),
         threads=(laptop(), laptop(tasks=64), paper()),
+        products=(laptop(), laptop(50, 64), paper()),
+        processes=(laptop(),),
         particles=(1, 4, 16, 64),
         sweeps=(*sweeps("local"), *sweeps("paper")),
         children=3,
@@ -58,6 +64,7 @@ def quick() -> Plan:
         steps=(laptop(), laptop(50, 64), paper()),
         memory=(paper(),),
         more=(paper(),),
+        products=(laptop(), laptop(50, 64), paper()),
         particles=(8,),
         sweeps=tuple(sweep for sweep in sweeps("local", quick=True) if sweep.axis in ("tasks", "batch")),
         children=1,
@@ -97,6 +104,14 @@ def run(plan: Plan, options: Options, say: Callable[[str], None] = lambda text: 
     for case in plan.threads:
         say(f"{case.name}, tasks {case.tasks}: threads")
         results["threads"].append(steps.thread_counts(case, options))
+    results["products"] = []
+    for case in plan.products:
+        say(f"{case.name}, tasks {case.tasks}: its matrix products alone")
+        results["products"].append(products.measure(case, options))
+    results["processes"] = []
+    for case in plan.processes if options.device == "cpu" else ():
+        say(f"{case.name}, tasks {case.tasks}: threads against processes")
+        results["processes"].append(processes.measure(case, options))
     results["meta_training"] = []
     for particles in plan.particles:
         say(f"meta-training, {particles} at once")

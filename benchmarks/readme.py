@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.original import compare
-from benchmarks.report import machine_line, number, sizes, table, times
+from benchmarks.report import ceiling, machine_line, number, sizes, table, times
 
 BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 
@@ -57,6 +57,15 @@ def lines(results: dict[str, Any]) -> str:
     if told := compare(results):
         head = ("the paper's sizes, seconds scaled to the original's machine", "here", "original", "bound")
         parts.append(table(head, [(what, *(f"{value:.2f}" for value in values)) for what, *values in told]))
+    if measured := results.get("products"):
+        columns = ("forward + backward against the first version", "here", "its matrix products alone")
+        parts.append(table(columns, [(sizes(row), *map(times, ceiling(row))) for row in measured]))
+    for row in results.get("processes", ()):
+        one, several = map(number, row["task_steps_per_minute"].values())
+        parts.append(
+            f"{sizes(row)}, forward + backward, on {row['count']} cores: one process of {row['count']} threads "
+            f"{one} task-steps/min, {row['count']} processes of one thread {several} together."
+        )
     if results["start"]:
         parts.append("; ".join(f"`{part}`: {seconds:.2f} s" for part, seconds in results["start"].items()) + ".")
     threads = sorted({row["threads"] for row in (*results["steps"], *results["meta_training"])})

@@ -16,7 +16,19 @@ def report(results: dict[str, Any]) -> str:
         results: what `plan.run` returned, or the JSON file of it.
     """
     parts = [machine_line(results["machine"])]
-    makers = (_steps, _original, _more, _memory, _threads, _meta_training, _scaling, _start)
+    makers = (
+        _steps,
+        _original,
+        _more,
+        _memory,
+        _threads,
+        _products,
+        _kinds,
+        _processes,
+        _meta_training,
+        _scaling,
+        _start,
+    )
     parts += [maker(results) for maker in makers]
     return "\n\n".join(part for part in parts if part)
 
@@ -93,6 +105,57 @@ def _threads(results: dict[str, Any]) -> str:
     rows = [
         (sizes(row), ", ".join(f"{n}: {number(1e3 * s)}" for n, s in row["seconds"].items()), str(row["chosen"]))
         for row in results["threads"]
+    ]
+    return table(head, rows) if rows else ""
+
+
+def _products(results: dict[str, Any]) -> str:
+    head = (
+        "forward + backward, and its matrix products alone",
+        "threads",
+        "ms",
+        "products, ms",
+        "yardstick, ms",
+        "its products, ms",
+        "products, GFLOP/s",
+        "matmul, GFLOP/s",
+        "faster",
+        "at most",
+    )
+    rows = [
+        (
+            sizes(row),
+            str(row["threads"]),
+            *(number(1e3 * seconds) for seconds in row["seconds"].values()),
+            number(row["gflop_per_second"]["now"]),
+            number(row["matmul_gflop_per_second"]),
+            *map(times, ceiling(row)),
+        )
+        for row in results.get("products", ())
+    ]
+    return table(head, rows) if rows else ""
+
+
+def ceiling(row: dict[str, Any]) -> tuple[float, float]:
+    """How much faster than the yardstick a step is, and would be if it were its matrix products and nothing else."""
+    seconds = row["seconds"]
+    products = min(seconds["products of now"], seconds["products of yardstick"])
+    return seconds["yardstick"] / seconds["now"], seconds["yardstick"] / products
+
+
+def _kinds(results: dict[str, Any]) -> str:
+    rows = results.get("products", ())
+    if not rows:
+        return ""
+    head = ("where the time of forward + backward goes", *rows[0]["kinds"])
+    return table(head, [(sizes(row), *(f"{share:.0%}" for share in row["kinds"].values())) for row in rows])
+
+
+def _processes(results: dict[str, Any]) -> str:
+    head = ("forward + backward, task-steps/min", "cores", "one process, threads", "processes of one thread")
+    rows = [
+        (sizes(row), str(row["count"]), *(number(rate) for rate in row["task_steps_per_minute"].values()))
+        for row in results.get("processes", ())
     ]
     return table(head, rows) if rows else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as command_line
-from benchmarks import counting, machine, memory, original, outer, plan, readme, scaling, starting, steps, timing
-from benchmarks.cases import VERSIONS, Case, build, laptop, paper
+from benchmarks import (
+    counting,
+    machine,
+    memory,
+    original,
+    outer,
+    plan,
+    processes,
+    products,
+    readme,
+    scaling,
+    starting,
+    steps,
+    timing,
+)
+from benchmarks.cases import VERSIONS, Case, build, from_json, laptop, paper
 from benchmarks.picture import cost_figure
-from benchmarks.report import report
+from benchmarks.report import ceiling, report
 from benchmarks.steps import PASSES, Options
 from benchmarks.timing import Timing
 
 TINY = Case("local", (6, 5, 4), batch=10, tasks=2)
 TINY_PAPER = Case("paper", (9, 6, 8), batch=4, settings=(("channels", 4), ("top_units", 8)))
-PARTS = ("steps", "more", "memory", "threads", "meta_training", "scaling")
+PARTS = ("steps", "more", "memory", "threads", "products", "processes", "meta_training", "scaling")
 BRIEF = Options(threads=1, seconds=0.0, rounds=1, side=32)
 TINY_PLAN = plan.Plan(
     steps=(TINY, TINY_PAPER),
     more=(TINY_PAPER,),
     threads=(TINY,),
+    products=(TINY, TINY_PAPER),
     particles=(2,),
     sweeps=(scaling.Sweep(TINY, "tasks", (1, 2, 4)), scaling.Sweep(TINY, "batch", (5, 10))),
 )
@@ -201,7 +217,7 @@ def test_without_the_yardstick_its_entries_are_empty():
 def test_the_report_is_a_table_for_each_part(results: dict[str, Any]):
     text = report({**results, "start": {"import torch": 1.5}})
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 7
+    assert len(tables) == 9
     for block in tables:
         lines = block.splitlines()
         assert len({line.count("|") for line in lines}) == 1 and len({len(line) for line in lines}) == 1
@@ -228,6 +244,49 @@ def test_the_original_is_compared_on_the_machines_own_scale():
     assert rows[0][1] == pytest.approx(0.45, abs=0.01)
     assert rows[2] == ("its memory, GB, at most", 0.2, 0.78, 0.25)
     assert rows[3] == ("its memory, checkpointed, GB, at most", 0.01, 0.78, 0.03) and len(rows) == 4
+
+
+def test_the_products_of_a_function_are_all_that_is_replayed():
+    a, b, bias, out = torch.rand(4, 5), torch.rand(5, 6), torch.rand(6), torch.zeros(4, 6)
+    batched, image, kernel = torch.rand(3, 4, 5), torch.rand(1, 2, 8, 8), torch.rand(3, 2, 3, 3)
+
+    def function() -> None:
+        torch.relu(a @ b).sum()
+        out.addmm_(a, b).mul_(2)
+        torch.addmm(bias, a, b)
+        batched @ torch.rand(3, 5, 2)
+        torch.conv2d(image, kernel)
+
+    alone, flop = products.replay(function)
+    assert flop == 3 * 2 * 4 * 5 * 6 + 2 * 3 * 4 * 5 * 2 + 2 * 36 * 3 * 2 * 9
+    before = [t.clone() for t in (a, out)]
+    with products.Products() as noted:
+        alone()
+    names = [func.overloadpacket.__name__ for func, _, _ in noted.calls]
+    assert names == ["mm", "addmm_", "addmm", "bmm", "convolution"]
+    assert all(torch.equal(t, u) for t, u in zip((a, out), before, strict=True))  # on stand-ins, not on the data
+
+
+@pytest.mark.parametrize("case", [TINY, TINY_PAPER])
+def test_the_yardsticks_products_are_those_that_are_counted(case: Case):
+    function = build(case, "yardstick").meta_gradient
+    assert products.replay(function)[1] == counting.flops(function)
+
+
+def test_kinds_of_work_share_the_time():
+    a = torch.rand(400, 400)
+    shares = products.kinds(lambda: [a @ a for _ in range(50)] and None)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert max(shares, key=lambda kind: shares[kind]) == "products"
+
+
+def test_the_ceiling_is_the_yardsticks_time_over_the_faster_products():
+    seconds = {"now": 2.0, "products of now": 1.0, "yardstick": 4.0, "products of yardstick": 1.6}
+    assert ceiling({"seconds": seconds}) == (2.0, 4.0)
+
+
+def test_a_case_comes_back_from_json():
+    assert from_json(json.loads(json.dumps(asdict(TINY_PAPER)))) == TINY_PAPER
 
 
 def test_the_picture_shows_every_sweep(results: dict[str, Any]):
@@ -257,6 +316,7 @@ def test_the_command_line_measures_and_writes(
 ):
     monkeypatch.setattr(plan, "quick", lambda: plan.Plan(threads=(TINY,)))
     monkeypatch.setattr(torch, "set_flush_denormal", lambda on: True)
+    monkeypatch.setattr(command_line, "keep_memory", lambda: True)  # for the rest of the tests' process, that is
     out = tmp_path / "new" / "found.json"
     assert command_line.main(["--quick", "--threads", "1", "--json", str(out)]) == 0
     assert report(json.loads(out.read_text(encoding="utf-8"))) in capsys.readouterr().out
@@ -313,6 +373,18 @@ def test_meta_trainings_pace_goes_through_its_own_unroll(monkeypatch: pytest.Mon
 
 
 # ---- what needs processes of its own
+
+
+def test_processes_take_turns_with_threads():
+    found = processes.measure(TINY, Options(threads=2, seconds=0.02, rounds=2))
+    assert found["count"] == 2 and found["tasks"] == 2
+    assert set(found["task_steps_per_minute"]) == {"threads", "processes"}
+    assert min(found["task_steps_per_minute"].values()) > 0
+
+
+def test_a_child_that_fails_is_told():
+    with pytest.raises(RuntimeError, match="ended early"):
+        processes.measure(Case("nothing", (6, 5), batch=3), BRIEF)
 
 
 def test_a_peak_is_noticed():

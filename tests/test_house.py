@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "metarules"
 # Top to bottom, as in the README. `tasks` stands above `inner_loop`, which draws its batches from a Task.
 ORDER = (
-    ("_checks", "_files"),
+    ("_checks", "_files", "_memory"),
     ("_threads",),
     ("base_model",),
     ("update_rule",),

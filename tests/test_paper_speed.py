@@ -14,7 +14,16 @@ from torch.autograd.graph import saved_tensors_hooks
 from metarules.base_model import BaseModelState, init_state
 from metarules.inner_loop import unroll
 from metarules.update_rule import PaperRule, PaperRuleSettings, paper_fast
-from metarules.update_rule.paper_autograd import EXAMPLES, FEATURES, PLAIN, RELU_SUM, UNITS, ConvNorm, SendDown
+from metarules.update_rule.paper_autograd import (
+    EXAMPLES,
+    FEATURES,
+    PLAIN,
+    RELU_SUM,
+    UNITS,
+    ConvNorm,
+    ReadUnits,
+    SendDown,
+)
 
 TOP = 4
 LIMIT = 0.25e9  # bytes for each further unrolled step at the paper's sizes; issue 4
@@ -140,6 +149,21 @@ def test_gradients_of_first_and_second_order_of_the_signal_sent_down():
     tensors = leaves((3, 4, 2), (3, 4), (3, 4, 5), (5, 2), (2,), (6, 3))
     assert torch.autograd.gradcheck(lambda *t: SendDown.apply(*t)[0], tensors, eps=1e-7, atol=1e-6)
     assert torch.autograd.gradgradcheck(lambda *t: SendDown.apply(*t)[0], tensors, eps=1e-7, atol=1e-5)
+
+
+def test_read_outs_and_their_gradients_of_first_and_second_order():
+    h, weight, bias = leaves((2, 3, 4, 5), (5, 6), (6,))
+    read = ReadUnits.apply(h, weight, bias)
+    torch.testing.assert_close(read, (h @ weight + bias).transpose(-2, -1), rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(ReadUnits.apply, (h, weight, bias), eps=1e-7, atol=1e-6)
+    assert torch.autograd.gradgradcheck(ReadUnits.apply, (h, weight, bias), eps=1e-7, atol=1e-5)
+
+
+def test_the_gradient_of_h_lies_in_memory_as_h_does():
+    """Otherwise every pass over both takes ten times as long."""
+    h, weight, bias = leaves((3, 4, 5), (5, 6), (6,))
+    (gradient,) = torch.autograd.grad(ReadUnits.apply(h, weight, bias).square().sum(), h)
+    assert gradient.stride() == h.stride()
 
 
 # --- checkpoints and memory ----------------------------------------------------------------------------------------

@@ -1,16 +1,20 @@
-"""How many threads: few for little work, never more than cores, and whatever the user asked for."""
+"""How many threads: few for little work, never more than cores, and whatever the user asked for; memory kept."""
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metarules import _threads
+from metarules import _memory, _threads
 from metarules._threads import available_cores, threads_for, use_threads
 
 LAPTOP = {"widths": (64, 32, 32, 32), "batch_size": 200}
@@ -82,3 +86,39 @@ def test_cores_are_counted(monkeypatch: pytest.MonkeyPatch):
     assert available_cores() == 12
     monkeypatch.setattr(_threads, "_quota", lambda _: 3)
     assert available_cores() == 3
+
+
+# ---- memory
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's alone")
+def test_glibc_grants_the_wish():
+    child = "from metarules._memory import keep_memory; print(keep_memory())"  # lasts as long as its process
+    assert subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+def test_nothing_is_asked_of_other_systems(monkeypatch: pytest.MonkeyPatch):
+    def refuse(name: object) -> None:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(_memory.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(_memory.sys, "platform", "darwin")
+    assert _memory.keep_memory() is False
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_memory.ctypes, "CDLL", lambda name: object())
+    assert _memory.keep_memory() is False
+
+
+def test_an_older_glibc_is_asked_for_what_it_accepts(monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[int, int]] = []
+
+    def mallopt(which: int, value: int) -> int:
+        asked.append((which, value))
+        return int(value != 2**30)
+
+    monkeypatch.setattr(_memory.sys, "platform", "linux")
+    monkeypatch.setattr(_memory.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
+    assert _memory.keep_memory() is True
+    assert asked == [(-3, 2**30), (-3, 2**25), (-1, 2**31 - 1)]

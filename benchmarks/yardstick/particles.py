@@ -11,7 +11,8 @@ from metarules.base_model import BaseModelState, forward_unchecked
 from metarules.inner_loop import check_finite
 from metarules.meta_objective import one_hot, ridge_cosine_score
 from metarules.meta_training import MetaTrainingSettings
-from metarules.meta_training.particles import Group, draw_integer
+from metarules.meta_training.particles import Group
+from metarules.meta_training.randomness import draw_integer
 from metarules.tasks import Task
 from metarules.update_rule import Batch, UpdateRule
 

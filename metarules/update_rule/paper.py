@@ -249,7 +249,8 @@ class PaperRule(UpdateRule):
             change_V = change
             if mode == "separate":
                 change_V = self.change_of_V.merge(self.change_of_V.terms(layer.V, *local), factors)
-            readout = self.bias_readout(h[l].mean(BATCH_AXIS))  # the batch mean of the read-outs, in one row
+            mean = h[l].sum(BATCH_AXIS) / h[l].shape[BATCH_AXIS]  # unlike a mean's, a sum's gradient is a view
+            readout = self.bias_readout(mean)  # the batch mean of the read-outs, in one row
             changes[l] = LayerState(change, change_of_bias(readout.squeeze(-1)), change_V)
             if terms is not None:
                 terms[l] = made

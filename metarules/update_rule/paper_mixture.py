@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from metarules.update_rule.paper_autograd import ReadUnits
 from metarules.update_rule.paper_networks import Linear
 from metarules.update_rule.paper_tf import readout_names
 from metarules.update_rule.terms import READOUTS, TERMS, column_normalised, compute_terms, lowrank
@@ -53,12 +54,9 @@ class ChangeOfWeights(nn.Module):
         In memory they lie as [*tasks, n, G, batch], which is what `lowrank` multiplies without copying.
         """
         linears = [cast(Linear, self.readouts[name]) for name in names]
-        weight = torch.cat([linear.weight for linear in linears], -1).transpose(0, 1)
-        bias = torch.cat([linear.bias for linear in linears]).unsqueeze(-1)
-        units = h.transpose(-3, -2)
-        flat = units.reshape(-1, *units.shape[-2:]).transpose(1, 2)
-        read = torch.baddbmm(bias, weight.expand(len(flat), -1, -1), flat)
-        parts = read.reshape(*units.shape[:-2], *read.shape[1:]).chunk(len(names), -2)
+        weight = torch.cat([linear.weight for linear in linears], -1)
+        bias = torch.cat([linear.bias for linear in linears])
+        parts = ReadUnits.apply(h.transpose(-3, -2), weight, bias).chunk(len(names), -2)
         return {name: part.movedim(-1, -3) for name, part in zip(names, parts, strict=True)}
 
     def terms(
@@ -79,15 +77,21 @@ class ChangeOfWeights(nn.Module):
         """
         w = terms["w_base"]
         a = self.a if factors is None else self.a * factors
-        stacked = normalise(torch.stack([terms[name] for name in TERMS]))
-        c = (torch.tensordot(a, stacked, dims=1) + self.a_0) / len(TERMS)
+        stacked = torch.stack([terms[name] for name in TERMS])
+        weight = a.view(-1, *[1] * w.ndim) * inverse_size(stacked)  # normalised and mixed in one pass
+        c = ((stacked * weight).sum(0) + self.a_0) / len(TERMS)
         c = c - w * torch.relu((c * w).mean((-2, -1), keepdim=True))
         return normalise(c / len(TERMS) ** 0.5) - GROWTH * w
 
 
 def normalise(T: Float[Tensor, "*tasks i j"]) -> Float[Tensor, "*tasks i j"]:
     """N(T): every receptive field (column) divided by sqrt(1 + its mean square)."""
-    return T * torch.rsqrt(NORMALISE_EPS + T.square().mean(-2, keepdim=True))
+    return T * inverse_size(T)
+
+
+def inverse_size(T: Float[Tensor, "*tasks i j"]) -> Float[Tensor, "*tasks 1 j"]:
+    """What N multiplies every column with."""
+    return torch.rsqrt(NORMALISE_EPS + T.square().mean(-2, keepdim=True))
 
 
 def change_of_bias(r: Float[Tensor, "*tasks n"]) -> Float[Tensor, "*tasks n"]:
