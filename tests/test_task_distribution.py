@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from metarules.tasks import (
     NEAT_GLYPHS,
@@ -26,12 +28,18 @@ from metarules.tasks import (
 from metarules.tasks.distribution import (
     MAX_CLASSES,
     DistributionSettings,
-    TaskPool,
+    TaskForm,
     draw_dataset,
+    draw_form,
+    draw_tasks,
     validation_tasks,
 )
+from metarules.tasks.families import FAMILIES
+from metarules.tasks.task_form import WEIGHTS
 
 SMALL = DistributionSettings(n_examples=20, n_classes=4)
+HELD_OUT_KINDS = {"mixture_weight": 0, "sparse_weight": 0, "binary_weight": 0, "shape_weight": 0}
+distribution_module = importlib.import_module("metarules.tasks.distribution")
 glyphs_module = importlib.import_module("metarules.tasks.glyphs")  # the package's own `glyphs` is the function
 
 
@@ -44,6 +52,11 @@ def family(data: Dataset) -> str | None:
     found = re.fullmatch(r"random decoder \((\w+)\)", data.name)
     assert found or data.name == "glyphs"
     return found[1] if found else None
+
+
+def only(name: str, settings: DistributionSettings = SMALL) -> DistributionSettings:
+    """Settings that draw one family alone, in the usual form."""
+    return replace(settings, usual_share=1.0, **{w: float(w == FAMILIES[name].weight) for w in WEIGHTS})
 
 
 # ---------------------------------------------------------------------------------------------- held out
@@ -73,7 +86,7 @@ def drawn() -> dict[str, list[tuple[Dataset, Sequence[str]]]]:
             g, found[split] = seeded(1), []
             for _ in range(60):
                 used.clear()
-                data = draw_dataset(SMALL, split, g)
+                data = draw_dataset(replace(SMALL, **HELD_OUT_KINDS), split, g)
                 found[split].append((data, used[0] if used else ()))
     return found
 
@@ -103,19 +116,35 @@ def test_every_data_set_drawn_keeps_to_its_split(
     assert seen_families == set(families)
 
 
-def test_kinds_tones_and_deformations_come_in_their_shares():
+def test_kinds_come_by_their_weights():
     g = seeded(2)
-    settings = replace(SMALL, n_examples=4)
-    kinds = [family(draw_dataset(settings, "train", g)) for _ in range(300)]
-    assert 0.5 < kinds.count(None) / 300 < 0.7  # glyph_share is 0.6
-    for share in (0.0, 1.0):
-        only = replace(settings, glyph_share=share)
-        assert {family(draw_dataset(only, "train", g)) is None for _ in range(20)} == {share == 1.0}
+    settings = replace(SMALL, n_examples=20, glyph_weight=3.0, decoder_weight=1.0, **HELD_OUT_KINDS)
+    kinds = [family(draw_dataset(settings, "train", g)) for _ in range(200)]
+    assert 0.65 < kinds.count(None) / 200 < 0.85  # 3 of 4
+    starts = {"mixtures": "Gaussian mixture", "shapes": "lifted shapes", "decoders": "random decoder"}
+    for name in FAMILIES:
+        drawn = {draw_dataset(only(name), "train", g).name.startswith(starts.get(name, name)) for _ in range(5)}
+        assert drawn == {True}
+    seen = {draw_dataset(SMALL, "train", g).name.split(" (")[0] for _ in range(100)}
+    assert seen == {"glyphs", "random decoder", "Gaussian mixture", "sparse", "binary", "lifted shapes"}
+
+
+def test_validation_knows_held_out_kinds_alone_whatever_the_weights():
+    other = replace(SMALL, glyph_weight=0.0, decoder_weight=0.0, usual_share=1.0)
+    for kind in ("glyphs", "decoders"):
+        ours, theirs = (validation_tasks(s, 2, seeded(3), kind) for s in (SMALL, other))
+        assert torch.equal(ours.x, theirs.x)
+    with pytest.raises(ValueError, match=r"^form is .*; allowed: one that any kind of data can take"):
+        draw_dataset(other, "validation", seeded())
+
+
+def test_glyphs_come_inverted_in_their_share():
     # neat glyphs have little ink: the mean tells whether ink and paper were exchanged
-    neat = replace(settings, glyph_share=1.0, glyphs=(NEAT_GLYPHS,))
-    dark = [float(draw_dataset(replace(neat, inverted_share=share), "train", seeded(3)).x.mean()) for share in (0, 1)]
-    assert dark[0] < 0.4 < 0.6 < dark[1]
-    assert dark[0] + dark[1] == pytest.approx(1, abs=1e-5)
+    neat = replace(only("glyphs"), glyphs=(NEAT_GLYPHS,))
+    light, dark = (draw_dataset(replace(neat, inverted_share=share), "train", seeded(3)) for share in (0, 1))
+    assert light.x.mean() < 0.4 < 0.6 < dark.x.mean()
+    assert torch.allclose(light.x + dark.x, torch.ones(()), atol=1e-6)
+    assert torch.equal(light.targets, dark.targets)
 
 
 # ---------------------------------------------------------------------------------------------- reproducible
@@ -147,43 +176,95 @@ def test_validation_tasks_are_of_one_kind_each_permuted():
             assert names <= {f"random decoder ({family})" for family in VALIDATION_FAMILIES}
 
 
-# ---------------------------------------------------------------------------------------------- the pool
+@pytest.mark.parametrize(
+    ("kind", "total", "by_input", "by_example"),
+    [
+        ("glyphs", 63730.05432273893, 2041741.1773477395, 4485367),
+        ("decoders", 64044.16896491067, 2021474.0606702808, 4512677),
+    ],
+)
+def test_validation_tasks_are_the_ones_that_shipped_rules_were_judged_on(
+    kind: str, total: float, by_input: float, by_example: int
+):
+    """What was drawn before there were other forms and kinds: cards quote accuracies on these."""
+    task = validation_tasks(DistributionSettings(), 2, seeded(20_000), kind)
+    x = task.x.double()
+    assert x.sum().item() == pytest.approx(total, rel=1e-8)
+    assert (x * torch.arange(64)).sum().item() == pytest.approx(by_input, rel=1e-8)
+    assert (task.y * torch.arange(1000)).sum().item() == by_example
+    assert task.permutation[:, 0].tolist() == [50, 8]
 
 
-def test_a_pool_replaces_its_oldest_and_always_permutes_anew():
-    g = seeded(8)
-    pool = TaskPool(SMALL, 5, g, fresh=2)
-    before = list(pool.datasets)
-    task = pool.draw(40, g)
-    assert task.tasks == (40,)
-    assert [a is b for a, b in zip(before, pool.datasets, strict=True)] == [False, False, True, True, True]
-    between = list(pool.datasets)
-    pool.draw(1, g)
-    assert [a is b for a, b in zip(between, pool.datasets, strict=True)] == [True, True, False, False, True]
-    pool.draw(1, g)
-    assert pool.datasets[0] is not between[0] and pool.datasets[4] is not between[4]
-    assert len({tuple(p.tolist()) for p in task.permutation}) == 40
-    rows = {tuple(data.x[0].sort().values.tolist()) for data in between}
-    assert {tuple(x[0].sort().values.tolist()) for x in task.x} == rows  # 40 draws of five: each came
+# ---------------------------------------------------------------------------------------------- forms
 
 
-def test_a_pool_follows_its_generator():
-    def draw(seed: int) -> Any:
-        g = seeded(seed)
-        pool = TaskPool(SMALL, 2, g)
-        return [pool.draw(3, g) for _ in range(2)]
+def test_forms_cover_their_ranges_and_half_are_usual():
+    settings, g = DistributionSettings(), seeded(8)
+    forms = [draw_form(settings, g) for _ in range(600)]
+    others = [form for form in forms if form != settings.usual_form]
+    assert 0.42 < 1 - len(others) / 600 < 0.58
+    assert {form.n_classes for form in others} == set(range(2, 21))
+    images = [form for form in others if form.n_inputs in {side**2 for side in range(8, 17)}]
+    assert 0.4 < len(images) / len(others) < 0.65
+    assert len({form.n_inputs for form in images}) == 9
+    inputs = [form.n_inputs for form in others]
+    assert min(inputs) < 4 and max(inputs) == 256 and len(set(inputs)) > 60
+    assert all(form.n_examples == 1000 for form in forms)
+    narrow = replace(settings, usual_share=1.0)
+    assert {draw_form(narrow, g) for _ in range(20)} == {TaskForm(64, 10, 1000)}
+    tight = replace(settings, usual_share=0.0, class_range=(3, 3), input_range=(5, 6))
+    assert {draw_form(tight, g) for _ in range(40)} == {TaskForm(5, 3, 1000), TaskForm(6, 3, 1000)}
+    assert draw_form(settings, seeded(9)) == draw_form(settings, seeded(9))
 
-    for a, b, other in zip(draw(9), draw(9), draw(10), strict=True):
-        assert torch.equal(a.x, b.x) and torch.equal(a.y, b.y)
-        assert not torch.equal(a.x, other.x)
+
+@given(n_inputs=st.sampled_from([2, 3, 7, 8, 64, 81, 200, 256]), n_classes=st.integers(2, 20), seed=st.integers(0, 999))
+@settings(max_examples=25, deadline=None)
+def test_every_form_is_drawn_as_it_says(n_inputs: int, n_classes: int, seed: int):
+    form = TaskForm(n_inputs, n_classes, 41)
+    task = draw_tasks(DistributionSettings(), form, 3, seeded(seed))
+    assert (task.tasks, task.n_inputs, task.n_classes, task.n_examples) == ((3,), n_inputs, n_classes, 41)
+    for y in task.y:
+        counts = torch.bincount(y, minlength=n_classes)
+        assert counts.max() - counts.min() <= 1
 
 
-def test_a_pool_without_renewal_keeps_its_data():
-    g = seeded()
-    pool = TaskPool(SMALL, 1, g, fresh=0)
-    before = pool.datasets[0]
-    pool.draw(2, g)
-    assert pool.datasets == [before]
+# ---------------------------------------------------------------------------------------------- side by side
+
+
+def test_tasks_share_data_sets_but_never_a_permutation():
+    drawn: list[Dataset] = []
+
+    def watched(*arguments: Any) -> Dataset:
+        drawn.append(draw_dataset(*arguments))
+        return drawn[-1]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(distribution_module, "draw_dataset", watched)
+        task = draw_tasks(SMALL, None, 5, seeded(10), per_dataset=2)
+    assert len(drawn) == 3
+    assert len({tuple(p.tolist()) for p in task.permutation}) == 5
+    for i in range(5):
+        data = drawn[i // 2]
+        assert torch.equal(task.task(i).unpermute(task.x[i]), data.x)
+        assert torch.equal(task.y[i], data.y)
+    assert not torch.equal(task.x[0], task.x[1])
+
+
+def test_tasks_follow_their_generator():
+    a, b, other = (draw_tasks(SMALL, None, 4, seeded(seed)) for seed in (11, 11, 12))
+    assert torch.equal(a.x, b.x) and torch.equal(a.y, b.y) and torch.equal(a.permutation, b.permutation)
+    assert not torch.equal(a.x, other.x)
+
+
+def test_targets_are_carried_where_every_data_set_has_them():
+    task = draw_tasks(only("glyphs"), None, 4, seeded(13))
+    assert task.targets is not None and task.targets.shape == (4, 20, 4)
+    mixed = replace(SMALL, usual_share=1.0, sparse_weight=0, binary_weight=0)
+    several = draw_tasks(mixed, None, 12, seeded(14))
+    assert len(several.name.split(" + ")) > 2 and several.targets is not None
+    some = [draw_tasks(only("sparse"), None, 6, seeded(seed), per_dataset=1) for seed in range(4)]
+    assert {("counts" in task.name, task.targets is None) for task in some} <= {(True, True), (False, False)}
+    assert any(task.targets is None for task in some)
 
 
 # ---------------------------------------------------------------------------------------------- the number of classes
@@ -200,7 +281,7 @@ def test_the_most_classes_are_those_that_can_be_validated():
     most = replace(SMALL, n_classes=MAX_CLASSES)
     for kind in ("glyphs", "decoders"):
         assert validation_tasks(most, 1, seeded(), kind).n_classes == MAX_CLASSES
-    assert TaskPool(most, 3, seeded(), fresh=0).datasets[0].n_classes == MAX_CLASSES
+    assert draw_tasks(most, None, 3, seeded()).n_classes == MAX_CLASSES
 
 
 # ---------------------------------------------------------------------------------------------- errors
@@ -214,7 +295,17 @@ def test_the_most_classes_are_those_that_can_be_validated():
         ({"n_examples": 3}, "n_examples is 3; allowed: a whole number in [4, inf]"),
         ({"size": 7}, "size is 7; allowed: a whole number in [8, 28]"),
         ({"size": 29}, "size is 29; allowed: a whole number in [8, 28]"),
-        ({"glyph_share": 1.1}, "glyph_share is 1.1; allowed: a number in [0, 1]"),
+        ({"usual_share": 1.1}, "usual_share is 1.1; allowed: a number in [0, 1]"),
+        ({"glyph_weight": -1}, "glyph_weight is -1; allowed: a number in [0, inf]"),
+        ({"class_range": (1, 5)}, "class_range[0] is 1; allowed: a number in [2, 20]"),
+        ({"class_range": (2, 21)}, "class_range[1] is 21; allowed: a number in [2, 20]"),
+        ({"class_range": (9, 5)}, "class_range is (9, 5); allowed: (from, to) with from <= to"),
+        ({"input_range": (1, 256)}, "input_range[0] is 1; allowed: a number in [2, 784]"),
+        ({"n_examples": 10}, "class_range is (2, 20); allowed: up to 10 classes, which is n_examples"),
+        (
+            {"decoder_weight": 0, "mixture_weight": 0, "shape_weight": 0},
+            "decoder_weight, mixture_weight, shape_weight are all 0; allowed: one of them above 0",
+        ),
         ({"inverted_share": -0.1}, "inverted_share is -0.1; allowed: a number in [0, 1]"),
         ({"clusters": 0}, "clusters is 0; allowed: a whole number in [1, 10]"),
         ({"clusters": 11}, "clusters is 11; allowed: a whole number in [1, 10]"),
@@ -230,16 +321,23 @@ def test_settings_out_of_range_are_named(changed: dict[str, Any], message: str):
 
 
 def test_bad_arguments_are_named():
-    pool = TaskPool(SMALL, 2, seeded())
     for call, message in (
         (lambda: draw_dataset(SMALL, "test", seeded()), "split is 'test'; allowed: train, validation"),
         (lambda: draw_dataset(SMALL, "all", seeded()), "split is 'all'; allowed: train, validation"),
         (lambda: validation_tasks(SMALL, 2, seeded(), "digits"), "kind is 'digits'; allowed: decoders, glyphs"),
         (lambda: validation_tasks(SMALL, 0, seeded(), "glyphs"), "n is 0; allowed: a whole number in [1, inf]"),
-        (lambda: TaskPool(SMALL, 0, seeded()), "size is 0; allowed: a whole number in [1, inf]"),
-        (lambda: TaskPool(SMALL, 1, seeded()), "fresh is 2; allowed: a whole number in [0, 1]"),
-        (lambda: TaskPool(SMALL, 2, seeded(), fresh=-1), "fresh is -1; allowed: a whole number in [0, 2]"),
-        (lambda: pool.draw(0, seeded()), "n is 0; allowed: a whole number in [1, inf]"),
+        (lambda: draw_tasks(SMALL, None, 0, seeded()), "n is 0; allowed: a whole number in [1, inf]"),
+        (
+            lambda: draw_tasks(SMALL, None, 1, seeded(), per_dataset=0),
+            "per_dataset is 0; allowed: a whole number in [1, inf]",
+        ),
+        (lambda: TaskForm(1, 2, 9), "n_inputs is 1; allowed: a whole number in [2, inf]"),
+        (lambda: TaskForm(2, 21, 99), "n_classes is 21; allowed: a whole number in [2, 20]"),
+        (lambda: TaskForm(2, 5, 4), "n_examples is 4; allowed: a whole number in [5, inf]"),
+        (
+            lambda: draw_dataset(only("glyphs"), "train", seeded(), TaskForm(65, 4, 20)),
+            "form is TaskForm(n_inputs=65, n_classes=4, n_examples=20); allowed: one that glyphs can take",
+        ),
     ):
         with pytest.raises(ValueError, match="^" + re.escape(message)):
             call()

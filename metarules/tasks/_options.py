@@ -62,6 +62,13 @@ def log_uniform(n: int, low: float, high: float, generator: torch.Generator) -> 
     return uniform(n, math.log(low), math.log(high), generator).exp()
 
 
+def standardised(columns: Tensor) -> Tensor:
+    """columns [n, k], each moved to mean 0 and scaled to variance 1; a constant column becomes 0."""
+    spread = columns.std(0, correction=0)
+    # a constant column's spread is rounding alone, which must not be blown up to 1
+    return torch.where(spread > 1e-6, (columns - columns.mean(0)) / spread.clamp_min(1e-6), 0.0)
+
+
 def balanced_labels(n: int, n_classes: int, generator: torch.Generator) -> Tensor:
     """Class numbers [n] in random order, classes as equal in number as n allows."""
     return (torch.arange(n) % n_classes)[torch.randperm(n, generator=generator)]

@@ -24,9 +24,11 @@ class Dataset:
         y: class numbers [N], int64, from 0 to n_classes - 1.
         shape: (height, width) of an image row, height * width = n; None where rows are no images.
         class_names: one name per class.
+        targets: what else varies from example to example, such as a glyph's shift, as numbers to regress on [N, k],
+            float32, every column of mean 0 and variance 1 (or 0 throughout); None where nothing is known.
 
     Raises:
-        TypeError: x or y of another type or dtype.
+        TypeError: x, y or targets of another type or dtype.
         ValueError: no examples, NaN or infinity, lengths that differ, labels out of range, a shape that does not fit.
     """
 
@@ -35,6 +37,7 @@ class Dataset:
     y: Tensor
     shape: tuple[int, int] | None
     class_names: tuple[str, ...]
+    targets: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_tensor("x", self.x, min_dims=2)
@@ -44,6 +47,7 @@ class Dataset:
             raise ValueError(f"x has shape {list(self.x.shape)}; allowed: [N, n], one row per example")
         check_classes(self.y, self.x, len(self.class_names))
         check_shape(self.shape, self.x.shape[1])
+        check_targets(self.targets, self.x)
 
     @property
     def n_classes(self) -> int:
@@ -110,6 +114,22 @@ def check_classes(y: Any, x: Tensor, n_classes: int) -> None:
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= n_classes:
         raise ValueError(f"y holds class numbers from {low} to {high}; allowed: 0 to {n_classes - 1}")
+
+
+def check_targets(targets: Any, x: Tensor) -> None:
+    """Check regression targets [*tasks, N, k] against inputs x [*tasks, N, n]; None says that there are none.
+
+    Raises:
+        TypeError: not a floating tensor.
+        ValueError: another number of rows, another dtype or device than x, NaN or infinity.
+    """
+    if targets is None:
+        return
+    check_tensor("targets", targets, min_dims=2, like=x)
+    if targets.shape[:-1] != x.shape[:-1]:
+        raise ValueError(
+            f"targets has shape {list(targets.shape)}; allowed: {[*x.shape[:-1], 'k']}, one row per row of x"
+        )
 
 
 def check_shape(shape: Any, n: int) -> None:

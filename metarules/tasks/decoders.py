@@ -15,20 +15,16 @@ from torch import Tensor
 from metarules._checks import check_choice, check_number
 from metarules.tasks._options import Number, Whole, balanced_labels, seeded
 from metarules.tasks.dataset import Dataset, register
+from metarules.tasks.latents import N_TARGETS, clustered_latents, random_map
 
 MAX_CLASSES = 20
 
 Decoder = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 
 
-def _mix(h: Tensor, width: int, generator: torch.Generator) -> Tensor:
-    """A random linear map [n, k] -> [n, width] that keeps the variance of standardised h."""
-    return h @ torch.randn(h.shape[1], width, generator=generator) / math.sqrt(h.shape[1])
-
-
 def _biased(h: Tensor, width: int, generator: torch.Generator) -> Tensor:
-    """`_mix` with a random bias per unit."""
-    return _mix(h, width, generator) + 0.5 * torch.randn(width, generator=generator)
+    """`random_map` with a random bias per unit."""
+    return random_map(h, width, generator) + 0.5 * torch.randn(width, generator=generator)
 
 
 def _squash(h: Tensor) -> Tensor:
@@ -37,7 +33,7 @@ def _squash(h: Tensor) -> Tensor:
     return torch.sigmoid(2 * (h - h.mean()) / h.std())
 
 
-def _light(h: Tensor) -> Tensor:
+def light(h: Tensor) -> Tensor:
     """Non-negative h to [0, 1], black staying black; the brightest hundredth is cut."""
     h = h - h.amin()
     bright = h.flatten().kthvalue(max(1, math.ceil(0.99 * h.numel()))).values
@@ -45,23 +41,23 @@ def _light(h: Tensor) -> Tensor:
 
 
 def _linear(z: Tensor, places: Tensor, generator: torch.Generator) -> Tensor:
-    return _squash(_mix(z, len(places), generator))
+    return _squash(random_map(z, len(places), generator))
 
 
 def _relu_net(z: Tensor, places: Tensor, generator: torch.Generator) -> Tensor:
     h = torch.relu(_biased(z, 48, generator))
-    return _squash(_mix(torch.relu(_biased(h, 48, generator)), len(places), generator))
+    return _squash(random_map(torch.relu(_biased(h, 48, generator)), len(places), generator))
 
 
 def _tanh_net(z: Tensor, places: Tensor, generator: torch.Generator) -> Tensor:
-    return _squash(_mix(torch.tanh(1.5 * _biased(z, 32, generator)), len(places), generator))
+    return _squash(random_map(torch.tanh(1.5 * _biased(z, 32, generator)), len(places), generator))
 
 
 def _parts(z: Tensor, places: Tensor, generator: torch.Generator) -> Tensor:
     """A sum of fixed round spots, each switched on or off by the latents."""
     middles = torch.rand(16, 2, generator=generator)
     spots = torch.exp(-torch.cdist(middles, places).square() / (2 * 0.12**2))
-    return _light(torch.relu(_biased(z, 16, generator)) @ spots)
+    return light(torch.relu(_biased(z, 16, generator)) @ spots)
 
 
 def _waves(z: Tensor, places: Tensor, generator: torch.Generator) -> Tensor:
@@ -69,24 +65,24 @@ def _waves(z: Tensor, places: Tensor, generator: torch.Generator) -> Tensor:
     frequency = torch.randn(2, 24, generator=generator)
     phase = torch.rand(24, generator=generator)
     waves = torch.cos(2 * math.pi * (places @ frequency + phase)).T
-    return _squash(torch.tanh(_mix(z, 24, generator)) @ waves)
+    return _squash(torch.tanh(random_map(z, 24, generator)) @ waves)
 
 
 def _sine_net(z: Tensor, places: Tensor, generator: torch.Generator) -> Tensor:
-    return _squash(_mix(torch.sin(1.5 * _biased(z, 48, generator)), len(places), generator))
+    return _squash(random_map(torch.sin(1.5 * _biased(z, 48, generator)), len(places), generator))
 
 
 def _gated(z: Tensor, places: Tensor, generator: torch.Generator) -> Tensor:
     """Products of two linear maps: every input is a random quadratic form of the latents."""
     h = _biased(z, 32, generator) * _biased(z, 32, generator)
-    return _squash(_mix(torch.tanh(h), len(places), generator))
+    return _squash(random_map(torch.tanh(h), len(places), generator))
 
 
 def _bumps(z: Tensor, places: Tensor, generator: torch.Generator) -> Tensor:
     """Five round spots that the latents move about the image."""
     middles = 0.5 + 0.5 * torch.tanh(0.7 * _biased(z, 10, generator)).unflatten(1, (5, 2))
     distances = torch.cdist(middles, places.expand(len(z), -1, -1))
-    return _light(torch.exp(-distances.square() / (2 * 0.11**2)).sum(1))
+    return light(torch.exp(-distances.square() / (2 * 0.11**2)).sum(1))
 
 
 # Kinds of decoder: latents [n, q] and the inputs' places in the unit square [dimension, 2] -> inputs [n, dimension].
@@ -131,7 +127,8 @@ def random_decoder(
         seed: whole number from 0; mixture, decoder and noise all follow from it.
 
     Returns:
-        x [n, dimension] in [0, 1]; classes balanced, in random order.
+        x [n, dimension] in [0, 1]; classes balanced, in random order; targets: the first four latents [n, 4] (fewer
+        where there are fewer).
 
     Raises:
         TypeError, ValueError: an unknown family or split, an option of a wrong type or out of range.
@@ -152,26 +149,15 @@ def random_decoder(
         drawn_dimension = check_number("latent_dimension", latent_dimension, low=1, high=64, integer=True)
     family = family or drawn_family
     y = balanced_labels(n, n_classes, generator)
-    z = _mixture(y, n_classes, drawn_dimension, clusters, separation, generator)
-    places, shape = _places(dimension, generator)
+    z = clustered_latents(y, n_classes, drawn_dimension, clusters, separation, generator)
+    places, shape = input_places(dimension, generator)
     x = FAMILIES[family](z, places, generator)
     x = (x + noise * torch.randn(x.shape, generator=generator)).clamp(0.0, 1.0)
-    return Dataset(f"random decoder ({family})", x, y, shape, tuple(str(c) for c in range(n_classes)))
+    names = tuple(str(c) for c in range(n_classes))
+    return Dataset(f"random decoder ({family})", x, y, shape, names, z[:, :N_TARGETS])
 
 
-def _mixture(
-    y: Tensor, n_classes: int, q: int, clusters: int, separation: Number, generator: torch.Generator
-) -> Tensor:
-    """Latents [n, q] of the classes y [n]: each cluster has its own centre and its own stretched shape."""
-    which = y * clusters + torch.randint(clusters, y.shape, generator=generator)
-    centres = separation * torch.randn(n_classes * clusters, q, generator=generator)
-    spreads = torch.randn(n_classes * clusters, q, q, generator=generator) / math.sqrt(q)
-    z = torch.randn(len(y), q, generator=generator)
-    z = centres[which] + (z.unsqueeze(1) @ spreads[which]).squeeze(1)
-    return (z - z.mean(0)) / z.std(0, correction=0).clamp_min(1e-6)
-
-
-def _places(dimension: int, generator: torch.Generator) -> tuple[Tensor, tuple[int, int] | None]:
+def input_places(dimension: int, generator: torch.Generator) -> tuple[Tensor, tuple[int, int] | None]:
     """Where the inputs lie in the unit square [dimension, 2], and the image's shape where they form a square grid."""
     side = math.isqrt(dimension)
     if side * side != dimension:

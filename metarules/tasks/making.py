@@ -32,7 +32,7 @@ def make_task(
         dtype: floating dtype of x.
 
     Returns:
-        A task with x [*tasks, N, n] and y [*tasks, N].
+        A task with x [*tasks, N, n], y [*tasks, N] and, where the data set has some, targets [*tasks, N, k].
 
     Raises:
         TypeError: dataset, generator or dtype of a wrong type.
@@ -54,7 +54,10 @@ def make_task(
         x = x.T[permutation].mT  # [*tasks, n, N] -> [*tasks, N, n]
     x = x.expand(*tasks, *dataset.x.shape)
     y = dataset.y.expand(*tasks, len(dataset))
-    return Task(x, y, dataset.n_classes, permutation, dataset.name, dataset.shape)
+    targets = None
+    if dataset.targets is not None:
+        targets = dataset.targets.to(dtype).expand(*tasks, *dataset.targets.shape)
+    return Task(x, y, dataset.n_classes, permutation, dataset.name, dataset.shape, targets)
 
 
 def stack_tasks(tasks: Sequence[Task]) -> Task:
@@ -65,6 +68,7 @@ def stack_tasks(tasks: Sequence[Task]) -> Task:
 
     Returns:
         x [len(tasks), *tasks, N, n_0] and so on; unpermuted tasks get the identity where others are permuted.
+        Targets stay where all tasks have equally many.
 
     Raises:
         TypeError: something else than tasks.
@@ -85,6 +89,8 @@ def stack_tasks(tasks: Sequence[Task]) -> Task:
     permutation = None
     if any(task.permutation is not None for task in tasks):
         permutation = torch.stack([_order(task) for task in tasks])
+    targets = [task.targets for task in tasks if task.targets is not None]
+    alike = len(targets) == len(tasks) and len({t.shape for t in targets}) == 1
     return Task(
         x=torch.stack([task.x for task in tasks]),
         y=torch.stack([task.y for task in tasks]),
@@ -92,6 +98,7 @@ def stack_tasks(tasks: Sequence[Task]) -> Task:
         permutation=permutation,
         name=" + ".join(dict.fromkeys(task.name for task in tasks)),
         shape=tasks[0].shape if len({task.shape for task in tasks}) == 1 else None,
+        targets=torch.stack(targets) if alike else None,
     )
 
 

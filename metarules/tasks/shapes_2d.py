@@ -7,6 +7,7 @@ points lie in about [0, 1].
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -39,9 +40,7 @@ def two_moons(
         TypeError, ValueError: an option of a wrong type or out of range.
     """
     generator, y = _start(n, 2, noise, seed)
-    angle = math.pi * torch.rand(n, generator=generator)
-    upper = torch.stack([angle.cos() - 0.5, angle.sin() - 0.25], -1)
-    points = torch.where((y == 0)[:, None], upper, -upper) / 1.5
+    points = _moons(y, 2, generator)[0]
     return _finish("two moons", points, y, 2, noise, dimension, lift_noise, generator)
 
 
@@ -57,8 +56,7 @@ def rings(
     """Concentric rings, one class each, radii evenly spaced up to 1. Arguments and errors as `two_moons`, with
     n_classes from 2 to 20."""
     generator, y = _start(n, n_classes, noise, seed)
-    angle = 2 * math.pi * torch.rand(n, generator=generator)
-    points = (y + 1)[:, None] / n_classes * torch.stack([angle.cos(), angle.sin()], -1)
+    points = _circles(y, n_classes, generator)[0]
     return _finish("rings", points, y, n_classes, noise, dimension, lift_noise, generator)
 
 
@@ -76,9 +74,7 @@ def spirals(
     2 to 20 and `turns` of each arm, 0 to 5."""
     generator, y = _start(n, n_classes, noise, seed)
     check_number("turns", turns, low=0, high=5)
-    radius = 0.1 + 0.9 * torch.rand(n, generator=generator).sqrt()  # sqrt: as dense outside as inside
-    angle = 2 * math.pi * (turns * radius + y / n_classes)
-    points = radius[:, None] * torch.stack([angle.cos(), angle.sin()], -1)
+    points = _arms(y, n_classes, generator, turns)[0]
     return _finish("spirals", points, y, n_classes, noise, dimension, lift_noise, generator)
 
 
@@ -94,12 +90,74 @@ def blobs(
     """Round clouds about random centres kept apart, one class each; `noise` is the clouds' standard deviation.
     Arguments and errors as `two_moons`, with n_classes from 2 to 20."""
     generator, y = _start(n, n_classes, noise, seed)
+    points = _middles(y, n_classes, generator)[0]
+    return _finish("blobs", points, y, n_classes, noise, dimension, lift_noise, generator)
+
+
+# Points without noise [n, 2], how far along the class's line each lies [n], and the direction across it [n, 2].
+Line = tuple[Tensor, Tensor, Tensor]
+
+
+def _moons(y: Tensor, n_classes: int, generator: torch.Generator) -> Line:
+    angle = math.pi * torch.rand(len(y), generator=generator)
+    upper = torch.stack([angle.cos() - 0.5, angle.sin() - 0.25], -1)
+    sign = torch.where(y == 0, 1.0, -1.0)[:, None]
+    return sign * upper / 1.5, angle, sign * _direction(angle)
+
+
+def _circles(y: Tensor, n_classes: int, generator: torch.Generator) -> Line:
+    angle = 2 * math.pi * torch.rand(len(y), generator=generator)
+    return (y + 1)[:, None] / n_classes * _direction(angle), angle, _direction(angle)
+
+
+def _arms(y: Tensor, n_classes: int, generator: torch.Generator, turns: float = 1.0) -> Line:
+    radius = 0.1 + 0.9 * torch.rand(len(y), generator=generator).sqrt()  # sqrt: as dense outside as inside
+    angle = 2 * math.pi * (turns * radius + y / n_classes)
+    slope = torch.atan(2 * math.pi * turns * radius)  # of the arm against the radius
+    return radius[:, None] * _direction(angle), radius, _direction(angle + slope + math.pi / 2)
+
+
+def _middles(y: Tensor, n_classes: int, generator: torch.Generator) -> Line:
+    """Every point at its class's middle; the noise alone makes a blob, and no line runs through it."""
     centres = 2 * torch.rand(1, 2, generator=generator) - 1
     while len(centres) < n_classes:  # of 20 random places take the one farthest from all centres so far
         places = 2 * torch.rand(20, 2, generator=generator) - 1
         farthest = torch.cdist(places, centres).amin(1).argmax()
         centres = torch.cat([centres, places[farthest, None]])
-    return _finish("blobs", centres[y], y, n_classes, noise, dimension, lift_noise, generator)
+    return centres[y], torch.zeros(len(y)), torch.tensor([0.0, 1.0]).expand(len(y), 2)
+
+
+def _direction(angle: Tensor) -> Tensor:
+    return torch.stack([angle.cos(), angle.sin()], -1)
+
+
+FIGURES: dict[str, Callable[[Tensor, int, torch.Generator], Line]] = {
+    "two moons": _moons,
+    "rings": _circles,
+    "spirals": _arms,
+    "blobs": _middles,
+}
+
+
+def draw_figure(
+    kind: str, y: Tensor, n_classes: int, noise: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Points of a figure in the plane, and where on its lines they lie.
+
+    Args:
+        kind: one of FIGURES; "two moons" have two classes.
+        y: class numbers [n], int64.
+        n_classes: how many there are.
+        noise: standard deviation about the lines; blobs, which have none, are three times as wide.
+        generator: a CPU torch.Generator.
+
+    Returns:
+        points [n, 2] within radius 1 or about; position along the class's line [n] and across it [n] (of a blob:
+        right and up from its middle).
+    """
+    points, along, normal = FIGURES[kind](y, n_classes, generator)
+    offset = (3 * noise if kind == "blobs" else noise) * torch.randn(points.shape, generator=generator)
+    return points + offset, offset[:, 0] if kind == "blobs" else along, (offset * normal).sum(-1)
 
 
 def _start(n: Whole, n_classes: Whole, noise: Number, seed: Whole) -> tuple[torch.Generator, Tensor]:

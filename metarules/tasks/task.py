@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarules._checks import check_number, check_tensor
 from metarules.tasks._options import Number, Whole, check_generator
-from metarules.tasks.dataset import check_classes, check_shape
+from metarules.tasks.dataset import check_classes, check_shape, check_targets
 from metarules.update_rule import Batch
 
 
@@ -26,6 +26,7 @@ class Task:
         permutation: [*tasks, n_0], int64; input j of a task is input permutation[j] of its data set. None: unpermuted.
         name: what tables and plots call it.
         shape: (height, width) of an unpermuted row; None where rows are no images.
+        targets: numbers to regress on [*tasks, N, k], see `Dataset`; None where there are none.
 
     Raises:
         TypeError: a tensor of a wrong type or dtype.
@@ -38,15 +39,19 @@ class Task:
     permutation: Tensor | None = None
     name: str = "task"
     shape: tuple[int, int] | None = None
+    targets: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_tensor("x", self.x, min_dims=2)
         check_number("n_classes", self.n_classes, low=1, integer=True)
         check_classes(self.y, self.x, self.n_classes)
         check_shape(self.shape, self.n_inputs)
+        check_targets(self.targets, self.x)
         _check_permutation(self.permutation, self.x)
         object.__setattr__(self, "x", self.x.contiguous())  # sampling views all tasks as one list of rows
         object.__setattr__(self, "y", self.y.contiguous())
+        if self.targets is not None:
+            object.__setattr__(self, "targets", self.targets.contiguous())
 
     @property
     def tasks(self) -> tuple[int, ...]:
@@ -71,7 +76,8 @@ class Task:
             generator: a torch.Generator, on any device.
 
         Returns:
-            x [*tasks, batch_size, n_0] and y [*tasks, batch_size].
+            x [*tasks, batch_size, n_0] and y [*tasks, batch_size]; targets are left out, as no inner step looks at
+            them.
 
         Raises:
             ValueError: batch_size out of range.
@@ -83,7 +89,8 @@ class Task:
             return Batch(self.x, self.y)
         keys = torch.rand(*self.y.shape, generator=generator, device=generator.device)
         # the positions of the largest random keys are a random subset, at a quarter of the cost of a permutation
-        return Batch(*self._gather(keys.topk(batch_size, sorted=False).indices))
+        rows = self._rows(keys.topk(batch_size, sorted=False).indices)
+        return Batch(self._pick(self.x, rows), self._pick(self.y, rows))
 
     def sample_labelled(self, per_class: Whole, generator: Any, n_sets: Whole = 2) -> tuple[Batch, ...]:
         """Draw labelled batches with equally many examples of every class; no example comes twice, in whichever batch.
@@ -95,7 +102,7 @@ class Task:
 
         Returns:
             n_sets batches, x [*tasks, n_classes * per_class, n_0] and y [*tasks, n_classes * per_class], classes in
-            order.
+            order; targets [*tasks, n_classes * per_class, k] where the task has some.
 
         Raises:
             ValueError: a class with too few examples, or a number below 1.
@@ -148,10 +155,12 @@ class Task:
         return self.unpermute(values).unflatten(-1, self.shape)
 
     def to(self, *args: Any, **kwargs: Any) -> Task:
-        """`Tensor.to` for x: another floating dtype or device; class numbers and permutation follow to the device."""
+        """`Tensor.to` for x and targets: another floating dtype or device; class numbers and permutation follow to the
+        device."""
         x = self.x.to(*args, **kwargs)
+        targets = None if self.targets is None else self.targets.to(*args, **kwargs)
         permutation = None if self.permutation is None else self.permutation.to(x.device)
-        return replace(self, x=x, y=self.y.to(x.device), permutation=permutation)
+        return replace(self, x=x, y=self.y.to(x.device), permutation=permutation, targets=targets)
 
     def task(self, *index: int) -> Task:
         """Pick one task out of the leading dimensions.
@@ -163,7 +172,8 @@ class Task:
         if len(index) > len(self.tasks):
             raise ValueError(f"index {index} has {len(index)} parts; allowed: at most {len(self.tasks)}")
         permutation = None if self.permutation is None else self.permutation[index]
-        return replace(self, x=self.x[index], y=self.y[index], permutation=permutation)
+        targets = None if self.targets is None else self.targets[index]
+        return replace(self, x=self.x[index], y=self.y[index], permutation=permutation, targets=targets)
 
     def split(self, fraction: Number, generator: Any) -> tuple[Task, Task]:
         """Cut every task's examples in two at random.
@@ -192,16 +202,24 @@ class Task:
 
     def _part(self, index: Tensor) -> Task:
         """The same task with only some examples, by number: index [*tasks, k]."""
-        x, y = self._gather(index)
-        return replace(self, x=x, y=y)
+        x, y, targets = self._gather(index)
+        return replace(self, x=x, y=y, targets=targets)
 
-    def _gather(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """x and y of examples by number, index [*tasks, k], gathered from all tasks in one go."""
-        index = index.to(self.x.device)
+    def _gather(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """x, y and targets of examples by number, index [*tasks, k]."""
+        rows = self._rows(index)
+        targets = None if self.targets is None else self._pick(self.targets, rows)
+        return self._pick(self.x, rows), self._pick(self.y, rows), targets
+
+    def _rows(self, index: Tensor) -> Tensor:
+        """Numbers within each task, index [*tasks, k], as numbers in the one list of all tasks' examples."""
         first = torch.arange(0, self.y.numel(), self.n_examples, device=self.x.device).view(*self.tasks, 1)
-        flat = (index + first).flatten()
-        x = self.x.view(-1, self.n_inputs).index_select(0, flat).view(*index.shape, self.n_inputs)
-        return x, self.y.view(-1).index_select(0, flat).view(index.shape)
+        return index.to(self.x.device) + first
+
+    def _pick(self, values: Tensor, rows: Tensor) -> Tensor:
+        """values [*tasks, N, ...] of examples by their `_rows` [*tasks, k], gathered from all tasks in one go."""
+        rest = values.shape[self.y.ndim :]
+        return values.view(-1, *rest).index_select(0, rows.flatten()).view(*rows.shape, *rest)
 
     @cached_property
     def _members(self) -> tuple[Tensor, Tensor, int]:

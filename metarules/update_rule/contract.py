@@ -24,10 +24,12 @@ class Batch:
     Attributes:
         x: inputs [*tasks, batch, n_0].
         y: class numbers [*tasks, batch] (int64), for the supervised rules alone; None otherwise.
+        targets: numbers to regress on [*tasks, batch, k], for a meta-objective alone; every rule ignores them.
     """
 
     x: Tensor
     y: Tensor | None = None
+    targets: Tensor | None = None
 
 
 @dataclass(frozen=True)
