@@ -3,9 +3,15 @@
 Source: Metz et al., ICLR 2019, sections 3.3 and 4. From the command line: `python -m metarules.meta_training --help`.
 """
 
+from metarules.meta_training.judge import Judge as Judge
+from metarules.meta_training.judge import JudgeSettings as JudgeSettings
 from metarules.meta_training.outer_loop import MetaStep as MetaStep
 from metarules.meta_training.outer_loop import MetaTrainer as MetaTrainer
-from metarules.meta_training.run import RunSettings as RunSettings
+from metarules.meta_training.plan import PRESETS as PRESETS
+from metarules.meta_training.plan import KeepSettings as KeepSettings
+from metarules.meta_training.plan import Plan as Plan
+from metarules.meta_training.plan import preset as preset
+from metarules.meta_training.ranks import Ranks as Ranks
 from metarules.meta_training.run import run as run
 from metarules.meta_training.settings import MetaTrainingSettings as MetaTrainingSettings
 from metarules.meta_training.validation import validate as validate

@@ -1,8 +1,14 @@
-"""Checkpoints of a meta-training run: all that changes, in one safetensors file, so that a run can be resumed."""
+"""Checkpoints of a meta-training run: all that changes, in one safetensors file, so that a run can be resumed.
+
+Tasks and whatever else is random follow from the seed (`randomness`), and are made again. The file's own digest tells
+damage that its length does not; the checkpoint before it is kept beside it, for that case and for a crash in between.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,57 +21,56 @@ from torch import Tensor
 
 from metarules._files import write_atomically
 from metarules.base_model import BaseModelState
-from metarules.meta_training.outer_loop import MetaTrainer
+from metarules.meta_training.outer_loop import MetaTrainer, Slot
 from metarules.meta_training.particles import Group, Twins
 from metarules.pretrained import plain
-from metarules.tasks import Dataset, Task
 
-FORMAT = 1  # raise when an older reader would misread the file
+FORMAT = 2  # raise when an older reader would misread the file
 _KEY = "metarules"  # under which the header keeps everything that is no tensor
+_DIGEST = "digest"
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before the one at `path` is kept."""
+    return path.with_name(f"{path.stem}_previous{path.suffix}")
 
 
 def save_checkpoint(trainer: MetaTrainer, path: Path) -> None:
-    """Write the trainer's whole state to `path`, atomically.
+    """Write the trainer's whole state to `path`, atomically, and keep the one that was there as `previous(path)`.
+
+    With several processes all must call it; the first one writes.
 
     Raises:
-        OSError: the file cannot be written; an older one is then untouched.
+        OSError: the file cannot be written, or the disk is full; the older ones are then untouched.
+        RankError: another process of the run has ended.
     """
-    tensors: dict[str, Tensor] = {"generator": trainer.generator.get_state()}
+    tensors: dict[str, Tensor] = {}
+    slots: dict[str, dict[str, int]] = {}
+    own = {name: t for i, slot in trainer.slots.items() for name, t in _slot_tensors(i, slot.group).items()}
+    facts = {str(i): {"life": slot.life, "step": slot.group.step} for i, slot in trainer.slots.items()}
+    for content in trainer.ranks.gather(_packed(own, facts)):
+        part, of = _unpacked(content)
+        tensors |= part
+        slots |= of
+    if not trainer.ranks.first:
+        return
     for name, parameter in trainer.rule.named_parameters():
         tensors[f"theta/{name}"] = parameter.detach()
         tensors[f"average/{name}"] = trainer.average[name]
         for key, value in trainer.optimiser.state[parameter].items():
             tensors[f"adam/{name}/{key}"] = value
-    groups = []
-    for i, group in enumerate(trainer.groups):
-        tensors |= {f"group{i}/phi/{name}": t for name, t in group.phi.tensors()}
-        tensors |= _task_tensors(f"group{i}/task", group.task)
-        if group.twins is not None:
-            tensors |= {f"group{i}/other/{name}": t for name, t in group.twins.other.tensors()}
-            tensors |= {f"group{i}/noise/{name}": t for name, t in group.twins.noise.items()}
-        groups.append(
-            {
-                "task": _task_facts(group.task),
-                "step": group.step,
-                "horizon": group.horizon,
-                "batch_size": group.batch_size,
-            }
-        )
-    pool = []
-    for i, data in enumerate(trainer.pool.datasets):
-        tensors |= {f"pool{i}/x": data.x, f"pool{i}/y": data.y}
-        pool.append({"name": data.name, "shape": data.shape, "class_names": list(data.class_names)})
-    facts = {
+    whole = {
         "format": FORMAT,
         "number": trainer.number,
         "skipped": trainer.skipped,
-        "groups": groups,
-        "pool": pool,
-        "pool_next": trainer.pool.next,
+        "slots": slots,
         "settings": _settings(trainer),
     }
-    tensors = {name: t.contiguous().clone() for name, t in tensors.items()}
-    write_atomically(path, safetensors.torch.save(tensors, {_KEY: json.dumps(facts)}))
+    fresh = path.with_name(f"{path.stem}_fresh{path.suffix}")
+    write_atomically(fresh, _packed(tensors, whole))
+    if path.exists():
+        os.replace(path, previous(path))
+    os.replace(fresh, path)
 
 
 def load_checkpoint(trainer: MetaTrainer, path: Path) -> None:
@@ -73,17 +78,15 @@ def load_checkpoint(trainer: MetaTrainer, path: Path) -> None:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: truncated, foreign, of another format, or of a run with other settings; the trainer stays as it was.
+        ValueError: truncated, damaged, foreign, of another format, or of a run with other settings; the trainer stays
+            as it was.
     """
     if not path.is_file():
         raise FileNotFoundError(f"path is {path.name!r}, and there is no such checkpoint")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})[_KEY])
-            # clones: they will be written to, and must not be tied to the file
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (not a dict)
+        tensors, facts = _unpacked(path.read_bytes())
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path.name} is truncated or no checkpoint of this package ({error})") from error
+        raise ValueError(f"{path.name} is truncated, damaged or no checkpoint of this package ({error})") from error
     found = facts.get("format") if isinstance(facts, dict) else None
     if found != FORMAT:
         raise ValueError(f"{path.name} has format {found!r}; allowed: {FORMAT}")
@@ -92,11 +95,8 @@ def load_checkpoint(trainer: MetaTrainer, path: Path) -> None:
         theta = {name: _same_shape(tensors, f"theta/{name}", p) for name, p in trainer.rule.named_parameters()}
         average = {name: _same_shape(tensors, f"average/{name}", p) for name, p in trainer.rule.named_parameters()}
         moments = {name: _part(tensors, f"adam/{name}/") for name in theta}
-        groups = [_group(tensors, facts, i, old) for i, old in enumerate(trainer.groups)]
-        pool = [_dataset(tensors, facts, i) for i in range(len(trainer.pool.datasets))]
-        pool_next, number, skipped = (int(facts[name]) for name in ("pool_next", "number", "skipped"))
-        generator = torch.Generator()
-        generator.set_state(tensors["generator"])
+        slots = {i: _slot(trainer, tensors, facts["slots"][str(i)], i) for i in trainer.slots}
+        number, skipped = int(facts["number"]), int(facts["skipped"])
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{path.name} lacks a part or holds a wrong one ({error}); allowed: an unaltered file"
@@ -104,10 +104,42 @@ def load_checkpoint(trainer: MetaTrainer, path: Path) -> None:
     with torch.no_grad():
         for name, parameter in trainer.rule.named_parameters():
             parameter.copy_(theta[name])
-            trainer.optimiser.state[parameter] = moments[name]
-    trainer.average, trainer.groups, trainer.generator = average, groups, generator
-    trainer.pool.datasets, trainer.pool.next = pool, pool_next
-    trainer.number, trainer.skipped = number, skipped
+            # Adam keeps its count of steps on the CPU, its moments where theta is
+            trainer.optimiser.state[parameter] = {
+                key: value if key == "step" else value.to(parameter.device) for key, value in moments[name].items()
+            }
+    trainer.average = {name: value.to(trainer.average[name].device) for name, value in average.items()}
+    trainer.slots, trainer.number, trainer.skipped = slots, number, skipped
+
+
+def _packed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
+    """A safetensors file's bytes, with the facts and a digest of everything in its header."""
+    plain_tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    text = json.dumps(facts)
+    return safetensors.torch.save(plain_tensors, {_KEY: text, _DIGEST: _digest(plain_tensors, text)})
+
+
+def _unpacked(content: bytes) -> tuple[dict[str, Tensor], Any]:
+    """The way back.
+
+    Raises:
+        ValueError, KeyError, SafetensorError: damaged or foreign.
+    """
+    tensors = safetensors.torch.load(content)
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])["__metadata__"]
+    text = header[_KEY]
+    if header[_DIGEST] != _digest(tensors, text):
+        raise ValueError("its contents do not fit their digest")
+    return tensors, json.loads(text)
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    found = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        found.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
+        found.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _settings(trainer: MetaTrainer) -> dict[str, Any]:
@@ -141,43 +173,27 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _dataset(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], i: int) -> Dataset:
-    saved = facts["pool"][i]
-    names, shape = tuple(saved["class_names"]), saved["shape"]
-    return Dataset(saved["name"], tensors[f"pool{i}/x"], tensors[f"pool{i}/y"], tuple(shape) if shape else None, names)
+def _slot_tensors(i: int, group: Group) -> dict[str, Tensor]:
+    found = {f"slot{i}/phi/{name}": t for name, t in group.phi.tensors()}
+    if group.twins is not None:
+        found |= {f"slot{i}/other/{name}": t for name, t in group.twins.other.tensors()}
+        found |= {f"slot{i}/noise/{name}": t for name, t in group.twins.noise.items()}
+    return found
 
 
-def _task_tensors(prefix: str, task: Task) -> dict[str, Tensor]:
-    tensors = {f"{prefix}/x": task.x, f"{prefix}/y": task.y}
-    return tensors if task.permutation is None else {**tensors, f"{prefix}/permutation": task.permutation}
+def _slot(trainer: MetaTrainer, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], i: int) -> Slot:
+    """A group in the middle of its life: born again from its number, then given the phi it had."""
+    life, step = int(facts["life"]), int(facts["step"])
+    at_birth = trainer.born(i, life)
+    noise = {name: t.to(at_birth.phi.device) for name, t in _part(tensors, f"slot{i}/noise/").items()}
+    twins = Twins(_phi(tensors, f"slot{i}/other", at_birth.phi), noise) if noise else None
+    group = replace(at_birth, phi=_phi(tensors, f"slot{i}/phi", at_birth.phi), step=step, twins=twins)
+    return Slot(life, group)
 
 
-def _task_facts(task: Task) -> dict[str, Any]:
-    return {"n_classes": task.n_classes, "name": task.name, "shape": task.shape}
-
-
-def _group(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], i: int, old: Group) -> Group:
-    saved = facts["groups"][i]
-    task = Task(
-        tensors[f"group{i}/task/x"],
-        tensors[f"group{i}/task/y"],
-        saved["task"]["n_classes"],
-        tensors.get(f"group{i}/task/permutation"),
-        saved["task"]["name"],
-        tuple(saved["task"]["shape"]) if saved["task"]["shape"] else None,
-    )
-    noise = _part(tensors, f"group{i}/noise/")
-    return replace(
-        old,
-        phi=_phi(tensors, f"group{i}/phi", old.phi),
-        task=task,
-        step=saved["step"],
-        horizon=saved["horizon"],
-        batch_size=saved["batch_size"],
-        twins=Twins(_phi(tensors, f"group{i}/other", old.phi), noise) if noise else None,
-    )
-
-
-def _phi(tensors: Mapping[str, Tensor], prefix: str, old: BaseModelState) -> BaseModelState:
-    W, b, V = ([tensors[f"{prefix}/{kind}{l}"] for l in range(1, old.depth + 1)] for kind in "WbV")
-    return BaseModelState.from_arrays(W, b, V, old.nonlinearity)
+def _phi(tensors: Mapping[str, Tensor], prefix: str, like: BaseModelState) -> BaseModelState:
+    W, b, V = ([tensors[f"{prefix}/{kind}{l}"] for l in range(1, like.depth + 1)] for kind in "WbV")
+    phi = BaseModelState.from_arrays(W, b, V, like.nonlinearity).to(like.device)
+    if phi.sizes != like.sizes or phi.tasks != like.tasks or phi.dtype != like.dtype:
+        raise ValueError(f"{prefix} has sizes {list(phi.sizes)}, tasks {list(phi.tasks)} and dtype {phi.dtype}")
+    return phi

@@ -9,12 +9,16 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from metarules.inner_loop import DivergenceError
 from metarules.meta_training.estimators import ESTIMATORS
-from metarules.meta_training.particles import Group, birth
+from metarules.meta_training.lives import born
+from metarules.meta_training.particles import Group
+from metarules.meta_training.randomness import generator_for
+from metarules.meta_training.ranks import Ranks
 from metarules.meta_training.settings import MetaTrainingSettings
-from metarules.tasks.distribution import DistributionSettings, TaskPool
+from metarules.tasks.distribution import DistributionSettings
 from metarules.update_rule import UpdateRule
 
 
@@ -26,7 +30,7 @@ class MetaStep:
         number: meta-steps taken, this one included.
         loss: the meta-objective, averaged over groups, particles and looks; NaN where a base model diverged.
         gradient_norm: of the meta-gradient before clipping.
-        learning_rate: Adam's in this step.
+        learning_rate: AdamW's in this step.
         skipped: True where loss or meta-gradient was not finite, and theta was left alone.
     """
 
@@ -37,24 +41,38 @@ class MetaStep:
     skipped: bool
 
 
+@dataclass
+class Slot:
+    """A place in which one group lives after another.
+
+    Attributes:
+        life: number of the life that is being lived.
+        group: the group that lives it.
+    """
+
+    life: int
+    group: Group
+
+
 class MetaTrainer:
     """Everything that changes while a rule is meta-trained, and the one step that changes it.
 
     Args:
-        rule: an unsupervised rule with theta, such as `LocalRule`.
+        rule: an unsupervised rule with theta, such as `LocalRule`; base models and tasks follow its dtype and device.
         settings: of the outer loop.
         distribution: of the tasks.
+        ranks: the processes that share the work; one, unless given. Each keeps the groups that are its own, all keep
+            the same theta.
 
     Raises:
-        ValueError: a rule that has no theta or needs labels; batches that a task has too few examples for.
+        ValueError: a rule that has no theta or needs labels; batches that a task has too few examples for; groups that
+            cannot be shared evenly.
 
     Attributes:
         rule: the rule; its theta is updated in place.
         average: exponential average of theta, by parameter name: what is shipped.
-        optimiser: Adam over theta.
-        groups: the particles, one group for each of `settings.architectures`.
-        pool: data sets that tasks are made of.
-        generator: the one source of randomness.
+        optimiser: AdamW over theta.
+        slots: this process's groups, by their number among all `settings.groups`.
         number: meta-steps taken.
         skipped: meta-gradients that were not finite and were not used.
     """
@@ -64,48 +82,64 @@ class MetaTrainer:
         rule: UpdateRule,
         settings: MetaTrainingSettings | None = None,
         distribution: DistributionSettings | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.rule = rule
         self.settings = settings or MetaTrainingSettings()
         self.distribution = distribution or DistributionSettings()
-        _check_fit(rule, self.settings, self.distribution)
-        self.generator = torch.Generator().manual_seed(self.settings.seed)
+        self.ranks = ranks or Ranks()
+        _check_fit(rule, self.settings, self.distribution, self.ranks)
         self.average = {name: p.detach().clone() for name, p in rule.named_parameters()}
-        self.optimiser = torch.optim.Adam(rule.parameters(), lr=self.settings.learning_rate)
-        self.pool = TaskPool(self.distribution, self.settings.pool, self.generator)
+        self.optimiser = torch.optim.AdamW(
+            rule.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+        )
         self.number = 0
         self.skipped = 0
-        self.groups: list[Group] = [self._born(widths, age=True) for widths in self.settings.architectures]
+        s = self.settings
+        mine = [i for i in range(s.groups) if self.ranks.mine(i % s.groups_per_step, s.groups_per_step)]
+        self.slots = {i: Slot(0, self.born(i, 0)) for i in mine}
 
     def step(self) -> MetaStep:
         """One update of theta from the next groups in turn.
 
         Groups whose life is over, or whose phi is no longer finite, are born anew. A meta-gradient that is not finite
         is counted and thrown away.
+
+        Raises:
+            RankError: another process of the run has ended.
         """
         s = self.settings
-        chosen = [(self.number * s.groups_per_step + i) % len(self.groups) for i in range(s.groups_per_step)]
-        self.optimiser.zero_grad(set_to_none=True)
-        estimate, theta = ESTIMATORS[s.estimator], dict(self.rule.named_parameters())
+        theta = dict(self.rule.named_parameters())
+        gradient = {name: torch.zeros_like(p) for name, p in theta.items()}
         total = 0.0
-        for index in chosen:
+        for place in range(s.groups_per_step):
+            index = (self.number * s.groups_per_step + place) % s.groups
+            if index not in self.slots:
+                continue
+            slot = self.slots[index]
+            where = generator_for(s.seed, "truncation", index, slot.life, slot.group.step)
             try:
-                found = estimate(self.rule, self.groups[index], s, self.generator)
+                found = ESTIMATORS[s.estimator](self.rule, slot.group, s, where)
             except DivergenceError:
                 total = float("nan")
-                self.groups[index] = self._born(s.architectures[index])
+                self.slots[index] = Slot(slot.life + 1, self.born(index, slot.life + 1))
                 continue
-            for name, gradient in found.gradient.items():
-                parameter, share = theta[name], gradient / s.groups_per_step
-                parameter.grad = share if parameter.grad is None else parameter.grad + share
+            for name, part in found.gradient.items():
+                gradient[name] += part / s.groups_per_step
             total += found.loss / s.groups_per_step
-            self.groups[index] = self._born(s.architectures[index]) if found.group.over else found.group
+            if found.group.over:
+                self.slots[index] = Slot(slot.life + 1, self.born(index, slot.life + 1))
+            else:
+                slot.group = found.group
+        total = self._summed(gradient, total)
+        for name, p in theta.items():
+            p.grad = gradient[name]
         rate = self._learning_rate()
         norm = float(torch.nn.utils.clip_grad_norm_(self.rule.parameters(), s.clip))
         usable = math.isfinite(norm) and math.isfinite(total)
         if usable:
-            for part in self.optimiser.param_groups:
-                part["lr"] = rate
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
             self.optimiser.step()
         else:
             self.skipped += 1
@@ -113,12 +147,21 @@ class MetaTrainer:
         self._update_average()
         return MetaStep(self.number, total, norm, rate, not usable)
 
-    def _born(self, widths: tuple[int, ...], *, age: bool = False) -> Group:
-        task = self.pool.draw(self.settings.particles, self.generator)
-        dtype = next(self.rule.parameters()).dtype
-        if task.x.dtype != dtype:
-            task = task.to(dtype)
-        return birth(widths, task, self.settings, self.generator, age=age)
+    def born(self, index: int, life: int) -> Group:
+        """Group `index` at the start of its life number `life`."""
+        theta = next(self.rule.parameters())
+        return born(index, life, self.settings, self.distribution, dtype=theta.dtype, device=theta.device)
+
+    def _summed(self, gradient: dict[str, Tensor], total: float) -> float:
+        """Add up gradients (in place) and losses of all processes, in one message."""
+        if self.ranks.size == 1:
+            return total
+        first = next(iter(gradient.values()))
+        parts = [*(g.flatten().double() for g in gradient.values()), first.new_tensor([total], dtype=torch.float64)]
+        *sums, loss = self.ranks.sum(torch.cat(parts)).split([p.numel() for p in parts])
+        for g, found in zip(gradient.values(), sums, strict=True):
+            g.copy_(found.view_as(g))
+        return float(loss)
 
     def _learning_rate(self) -> float:
         s = self.settings
@@ -135,18 +178,26 @@ class MetaTrainer:
             self.average[name].mul_(keep).add_(parameter, alpha=1 - keep)
 
 
-def _check_fit(rule: UpdateRule, settings: MetaTrainingSettings, distribution: DistributionSettings) -> None:
+def _check_fit(
+    rule: UpdateRule, settings: MetaTrainingSettings, distribution: DistributionSettings, ranks: Ranks
+) -> None:
     """Refuse at once what would fail in the middle of a run."""
     if next(rule.parameters(), None) is None:
         raise ValueError(f"rule is a {type(rule).__name__}, which has no theta; allowed: a rule with parameters")
     if rule.needs_labels:
         raise ValueError(f"rule is a {type(rule).__name__}, which needs labels; allowed: an unsupervised rule")
+    if settings.groups_per_step % ranks.size:
+        raise ValueError(
+            f"groups_per_step is {settings.groups_per_step}; allowed: a multiple of the {ranks.size} processes"
+        )
     n = distribution.n_examples
     if settings.batch_size[1] > n:
         raise ValueError(f"batch_size is {settings.batch_size}; allowed: at most {n}, the examples of a task")
-    most = n // distribution.n_classes // settings.labelled_batches
+    usual, broad = distribution.n_classes, distribution.class_range[1]
+    classes = usual if distribution.usual_share == 1 else max(usual, broad)
+    most = n // classes // settings.labelled_batches
     if settings.labels_per_class > most:
         raise ValueError(
             f"labels_per_class is {settings.labels_per_class}; allowed: 1 .. {most}, since {n} examples in "
-            f"{distribution.n_classes} classes must fill {settings.labelled_batches} labelled batches"
+            f"{classes} classes must fill {settings.labelled_batches} labelled batches"
         )

@@ -6,15 +6,18 @@ total number of inner steps are both sampled, which limits truncation bias.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from metarules.base_model import BaseModelState, InitSettings, forward_unchecked, init_state
 from metarules.inner_loop import check_finite
-from metarules.meta_objective import one_hot, prepared_features, score_prepared
+from metarules.meta_objective import MetaObjectiveSettings, one_hot, prepared_features, score_prepared
+from metarules.meta_training.randomness import draw_integer
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.tasks import Task
 from metarules.update_rule import Batch, UpdateRule
@@ -59,15 +62,6 @@ class Group:
         return self.step >= self.horizon
 
 
-def draw_integer(low: int, high: int, generator: torch.Generator, *, log: bool = False) -> int:
-    """A whole number in low .. high, uniform or log-uniform."""
-    share = float(torch.rand((), generator=generator, dtype=torch.float64))
-    if log:
-        drawn = int(math.exp(math.log(low) + share * (math.log(high + 1) - math.log(low))))
-        return min(high, max(low, drawn))  # exp(log(low)) may lie a rounding below low
-    return min(high, low + int(share * (high - low + 1)))
-
-
 def birth(
     widths: tuple[int, ...],
     task: Task,
@@ -87,7 +81,14 @@ def birth(
     horizon = draw_integer(*settings.horizon, generator, log=True)
     if age:
         horizon = draw_integer(settings.truncation[0], max(horizon, settings.truncation[0]), generator)
-    return Group(phi, task, 0, horizon, draw_integer(*settings.batch_size, generator))
+    return Group(phi.to(task.x.device), task, 0, horizon, draw_integer(*settings.batch_size, generator))
+
+
+class _Drawn(NamedTuple):
+    """The data of one inner step: its batch and, where the meta-objective looks, its labelled batches."""
+
+    batch: Batch
+    labelled: Sequence[Batch] | None
 
 
 def truncated_loss(
@@ -102,15 +103,43 @@ def truncated_loss(
     Raises:
         DivergenceError: phi stopped being finite.
     """
-    length = min(draw_integer(*settings.truncation, generator), group.horizon - group.step)
-    phi = group.phi
-    losses = []
+    s = settings
+    length = min(draw_integer(*s.truncation, generator), group.horizon - group.step)
+    steps = []
     for t in range(1, length + 1):
         batch = Batch(group.task.sample(group.batch_size, generator).x)
-        phi = check_finite(rule.step(phi, batch), phi, group.step + t)
-        if t == length or t % settings.objective_every == 0:
-            losses.append(look(phi, group.task, settings, generator).mean())
-    return torch.stack(losses).mean(), replace(group, phi=phi.detach(), step=group.step + length)
+        due = t == length or t % s.objective_every == 0
+        steps.append(_Drawn(batch, _labelled(group.task, s, generator) if due else None))
+    phi, total = group.phi, torch.zeros((), dtype=group.phi.dtype, device=group.phi.device)
+    size = s.checkpoint_every if s.checkpoint_every and torch.is_grad_enabled() else length
+    for start in range(0, length, size):
+        done, part = group.step + start, steps[start : start + size]
+        if size < length:
+            made = checkpoint(
+                _advance, rule, phi, part, done, group.task.n_classes, s, use_reentrant=False, preserve_rng_state=False
+            )
+        else:
+            made = _advance(rule, phi, part, done, group.task.n_classes, s)
+        phi, total = made[0], total + made[1]
+    looks = sum(step.labelled is not None for step in steps)
+    return total / looks, replace(group, phi=phi.detach(), step=group.step + length)
+
+
+def _advance(
+    rule: UpdateRule,
+    phi: BaseModelState,
+    steps: Sequence[_Drawn],
+    done: int,
+    n_classes: int,
+    settings: MetaTrainingSettings,
+) -> tuple[BaseModelState, Tensor]:
+    """phi after some inner steps, and the sum of what the meta-objective said of them, mean over particles."""
+    losses = []
+    for t, drawn in enumerate(steps, start=done + 1):
+        phi = check_finite(rule.step(phi, drawn.batch), phi, t)
+        if drawn.labelled is not None:
+            losses.append(_score(phi, drawn.labelled, n_classes, settings).mean())
+    return phi, torch.stack(losses).sum() if losses else torch.zeros((), dtype=phi.dtype, device=phi.device)
 
 
 def look(phi: BaseModelState, task: Task, settings: MetaTrainingSettings, generator: torch.Generator) -> Tensor:
@@ -119,16 +148,38 @@ def look(phi: BaseModelState, task: Task, settings: MetaTrainingSettings, genera
     Several labelled batches pass through together (shared batch statistics); each is fitted in turn and scored on all
     the others, which takes out most of the noise of the labels' draw for the price of a few small solves.
     """
-    batches = task.sample_labelled(settings.labels_per_class, generator, settings.labelled_batches)
-    s, k = settings.objective, len(batches)
+    return _score(phi, _labelled(task, settings, generator), task.n_classes, settings)
+
+
+def _labelled(task: Task, settings: MetaTrainingSettings, generator: torch.Generator) -> Sequence[Batch]:
+    return task.sample_labelled(settings.labels_per_class, generator, settings.labelled_batches)
+
+
+def _score(phi: BaseModelState, batches: Sequence[Batch], n_classes: int, settings: MetaTrainingSettings) -> Tensor:
+    s = settings.objective
     features = forward_unchecked(phi, torch.cat([batch.x for batch in batches], -2)).features
+    features = prepared_features(features, s)
     labels = torch.cat([batch.y for batch in batches if batch.y is not None], -1)
-    features, targets = prepared_features(features, s), one_hot(labels, task.n_classes, features.dtype)
-    (f_a, f_b), (y_a, y_b) = (_in_turn(rows, k) for rows in (features, targets))
-    return score_prepared(f_a, y_a, f_b, y_b, s).loss.mean(0)
+    loss = _in_turn(features, one_hot(labels, n_classes, features.dtype), len(batches), s)
+    targets = [batch.targets for batch in batches if batch.targets is not None]
+    if settings.regression and targets:
+        error = _in_turn(features, torch.cat(targets, -2), len(batches), _for_regression(s))
+        loss = loss + settings.regression * error
+    return loss
 
 
-def _in_turn(rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _in_turn(features: Tensor, targets: Tensor, k: int, objective: MetaObjectiveSettings) -> Tensor:
+    """Mean score [particles] of k batches [particles, k n, f]: each is fitted in turn and scored on all the others."""
+    (f_a, f_b), (y_a, y_b) = (_turns(rows, k) for rows in (features, targets))
+    return score_prepared(f_a, y_a, f_b, y_b, objective).loss.mean(0)
+
+
+def _for_regression(objective: MetaObjectiveSettings) -> MetaObjectiveSettings:
+    """Real-valued targets have no classes to tell apart: a plain squared error, 1 for a guess at the mean."""
+    return replace(objective, normalise_predictions=False, logit_scale=0.0, hinge=False)
+
+
+def _turns(rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Rows of k batches [particles, k n, f] as each batch in turn [k, particles, n, f] and, to each, all the others."""
     parts = rows.chunk(k, -2)
     others = [torch.cat([*parts[:i], *parts[i + 1 :]], -2) for i in range(k)]

@@ -63,7 +63,9 @@ def load_rule(name_or_path: str | os.PathLike[str]) -> UpdateRule:
     return _build(path.name, tensors, metadata)
 
 
-def save_rule(rule: UpdateRule, path: str | os.PathLike[str], card: Mapping[str, Any] | None = None) -> Path:
+def save_rule(
+    rule: UpdateRule, path: str | os.PathLike[str], card: Mapping[str, Any] | None = None, *, twin: bool = True
+) -> Path:
     """Write a learned rule, and its card once more as JSON beside it; both atomically.
 
     Args:
@@ -71,6 +73,7 @@ def save_rule(rule: UpdateRule, path: str | os.PathLike[str], card: Mapping[str,
         path: where to; must end in .safetensors. Missing folders are made.
         card: what to tell about the rule; merged over `rule.card`. "recommended" holds fields of `InnerSettings` and
             is `rule.recommended` unless given. "format", "kind" and "settings" are filled in here.
+        twin: write the JSON file.
 
     Returns:
         The path written.
@@ -100,7 +103,8 @@ def save_rule(rule: UpdateRule, path: str | os.PathLike[str], card: Mapping[str,
     except (TypeError, ValueError) as error:
         raise ValueError(f"card cannot be written as JSON ({error}); allowed: plain finite values") from error
     write_atomically(path, safetensors.torch.save(tensors, {_KEY: text}))
-    write_atomically(path.with_suffix(".json"), (text + "\n").encode())
+    if twin:
+        write_atomically(path.with_suffix(".json"), (text + "\n").encode())
     return path
 
 

@@ -125,6 +125,7 @@ class LocalRule(UpdateRule):
         read: dict[int, _Read] = {}
         tied = self.settings.backward_update == "tied"  # then signals go down through W from the first step on
         d = self.top(seen[-1].example, self.settings.input_scale("layer_stats"))
+        d = d if self.settings.top_signal else torch.zeros_like(d)
         for l in range(phi.depth, -1, -1):
             read[l], delta = self._sweep(seen[l], d, l, phi.depth, kept)
             if l:

@@ -31,6 +31,7 @@ class LocalRuleSettings:
     term_eps: float = 1e-3  # in N(T) = T / sqrt(eps + column mean of T^2): the hand rule's
     step_bound: float = 4.0  # change / sqrt(1 + column mean of change^2 / bound): steps stay below 2
     backward_update: str = "identical"  # V takes W's change (paper), its own, none, or is W
+    top_signal: bool = True  # False: d^L = 0, so that what comes down is made of the hidden states alone
     decorrelation: bool = True  # lateral signal 1: the term decorr_x
     layer_stats: bool = True  # lateral signal 2: mean and RMS activity of the layer
     softmax: bool = True  # lateral signal 3: a neuron's share in a softmax over its layer, as input and as term

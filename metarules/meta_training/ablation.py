@@ -1,0 +1,248 @@
+"""What a rule loses when one thing is taken away from it without retraining.
+
+python -m metarules.meta_training.ablation --rule local
+
+Every variant is the same theta with one switch turned, judged by `validate` on the same held-out tasks with the same
+base models and batches, so that differences are paired task by task. A rule that was trained without the thing might do
+better: the table says what the trained rule leans on, not what a rule needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metarules._checks import check_number
+from metarules._files import write_atomically
+from metarules._threads import use_threads
+from metarules.meta_training.validation import N_TASKS, held_out, validate
+from metarules.pretrained import load_rule
+from metarules.tasks import Task
+from metarules.update_rule import LOCAL_INPUTS, LOCAL_TERMS, LocalRule
+from metarules.update_rule.local_settings import BACKWARD_UPDATES
+
+WHOLE = "the whole rule"
+HAND_TERMS = ("hebb", "decorr_x", "soft")  # what the hand-written recipe is made of
+INPUT_GROUPS = {
+    "weight statistics and bias": ("weight_stats", "bias"),
+    "lateral signals": ("layer_stats", "softmax"),
+    "all": LOCAL_INPUTS,
+}
+LATERAL = {  # switch of `LocalRuleSettings` -> what it takes away
+    "decorrelation": "the term decorr_x",
+    "layer_stats": "the input layer_stats",
+    "softmax": "input softmax and term soft",
+}
+_BACKWARD = {
+    "identical": "V takes W's change",
+    "separate": "V has terms of its own",
+    "fixed": "V stays random",
+    "tied": "V is W",
+}
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """One variant against the whole rule.
+
+    Attributes:
+        what: what was taken away, or the whole rule.
+        accuracy: kind of held-out data -> mean accuracy over its tasks.
+        difference: kind -> that mean less the whole rule's; "mean" -> the mean over kinds.
+        stderr: the same keys -> paired standard error over tasks.
+    """
+
+    what: str
+    accuracy: Mapping[str, float]
+    difference: Mapping[str, float]
+    stderr: Mapping[str, float]
+
+
+def variants(rule: Any) -> dict[str, LocalRule]:
+    """The rule, and once for each thing that can be taken away, without it; theta is the same in all.
+
+    Args:
+        rule: a `LocalRule`.
+
+    Returns:
+        What was taken away -> rule, `WHOLE` first. What the rule does without already is left out.
+
+    Raises:
+        TypeError: another kind of rule.
+    """
+    if not isinstance(rule, LocalRule):
+        raise TypeError(f"rule is a {type(rule).__name__}; allowed: a LocalRule")
+    s = rule.settings
+    found = {WHOLE: rule}
+    for name in LOCAL_TERMS:
+        if s.term_scale(name):
+            found[f"term {name}"] = rule.with_scales(terms={name: 0.0})
+    found["terms: all but hebb, decorr_x, soft"] = _without(rule, terms=[k for k in LOCAL_TERMS if k not in HAND_TERMS])
+    for name in LOCAL_INPUTS:
+        if s.input_scale(name):
+            found[f"input {name}"] = rule.with_scales(inputs={name: 0.0})
+    for name, members in INPUT_GROUPS.items():
+        found[f"inputs: {name}"] = _without(rule, inputs=members)
+    lateral = {name: False for name in LATERAL if getattr(s, name)}
+    for name in lateral:
+        found[f"lateral signal {name} ({LATERAL[name]})"] = rebuilt(rule, **{name: False})
+    if len(lateral) > 1:
+        found["lateral signals: all"] = rebuilt(rule, **lateral)
+    for mode in BACKWARD_UPDATES:
+        if mode != s.backward_update:
+            found[f"backward weights: {_BACKWARD[mode]}"] = rebuilt(rule, backward_update=mode)
+    if s.top_signal:
+        found["top signal (d^L = 0)"] = rebuilt(rule, top_signal=False)
+    return found
+
+
+def rebuilt(rule: LocalRule, **switches: Any) -> LocalRule:
+    """A rule with other switches and a copy of the same theta.
+
+    Args:
+        rule: where theta comes from. Where it has no read-outs for V, those for W are copied.
+        switches: fields of `LocalRuleSettings`, none that sets a size.
+
+    Raises:
+        TypeError: a name that is no field.
+        ValueError: a value that the settings refuse.
+    """
+    theta = rule.state_dict()
+    new = LocalRule(replace(rule.settings, **switches), dtype=rule.log_lr.dtype)
+    wanted = new.state_dict()
+    new.load_state_dict({k: theta[k if k in theta else k.replace("backward_", "forward_", 1)] for k in wanted})
+    new.recommended = rule.recommended
+    return new
+
+
+def ablation(
+    rule: Any, tasks: Mapping[str, Task], *, report: Callable[[str], None] = lambda text: None, **how: Any
+) -> list[AblationRow]:
+    """Validation accuracy of every variant of a rule.
+
+    Args:
+        rule: a `LocalRule`.
+        tasks: kind -> held-out tasks [tasks, N, n_0], at least two, as `held_out` makes them.
+        report: is told which variant is next.
+        how: keywords of `validate`: widths, steps, batch_size, labels_per_class, seed.
+
+    Returns:
+        A row for each of `variants(rule)`, in their order. Base models that diverged count as chance.
+
+    Raises:
+        TypeError: another kind of rule, or as `validate`.
+        ValueError: fewer than two tasks of a kind, which have no standard error, or as `validate`.
+    """
+    for kind, task in tasks.items():
+        check_number(f"number of tasks of {kind}", task.tasks[0] if task.tasks else 1, low=2, integer=True)
+    whole: dict[str, Tensor] = {}
+    rows = []
+    found = variants(rule)
+    for i, (what, variant) in enumerate(found.items(), start=1):
+        report(f"[{i}/{len(found)}] {what}")
+        scores = {kind: validate(variant, task, **how) for kind, task in tasks.items()}
+        whole = whole or scores
+        rows.append(_row(what, scores, whole))
+    return rows
+
+
+def ablation_table(rows: Sequence[AblationRow]) -> str:
+    """The rows as text: accuracies, and differences with two standard errors; * marks those further from 0 than that.
+
+    Args:
+        rows: from `ablation`.
+    """
+    kinds = list(rows[0].accuracy)
+    width = max(len(row.what) for row in rows) + 2
+    columns = [*kinds, *(f"difference, {name}" for name in (*kinds, "mean"))]
+    lines = [" " * width + "".join(f"{name:>22}" for name in columns)]
+    for row in rows:
+        cells = [f"{row.accuracy[kind]:.3f}" for kind in kinds]
+        for name in (*kinds, "mean"):
+            d, e = row.difference[name], row.stderr[name]
+            cells.append(f"{d:+.3f} ± {2 * e:.3f} {'*' if abs(d) > 2 * e else ' '}" if row is not rows[0] else "")
+        lines.append(f"{row.what:<{width}}" + "".join(f"{cell:>22}" for cell in cells))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def ablation_csv(rows: Sequence[AblationRow]) -> str:
+    """The rows as CSV: what, an accuracy for each kind, then difference and standard error for each and for the mean.
+
+    Args:
+        rows: from `ablation`.
+    """
+    text = io.StringIO(newline="")
+    kinds = list(rows[0].accuracy)
+    pairs = [f"{name}_{part}" for name in (*kinds, "mean") for part in ("difference", "stderr")]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["what", *kinds, *pairs])
+    for row in rows:
+        numbers = [row.accuracy[kind] for kind in kinds]
+        for name in (*kinds, "mean"):
+            numbers += [row.difference[name], row.stderr[name]]
+        writer.writerow([row.what, *(f"{number:.4f}" for number in numbers)])
+    return text.getvalue()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line.
+
+    Args:
+        arguments: without the program's name; None takes the command line's.
+
+    Returns:
+        Exit status: 0, or 2 after an error (said on stderr).
+    """
+    parser = argparse.ArgumentParser(prog="python -m metarules.meta_training.ablation", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--rule", default="local", help="a shipped name or a .safetensors file (%(default)s)")
+    parser.add_argument("--out", type=Path, help="CSV file to write besides printing the table")
+    parser.add_argument("--tasks", type=int, default=N_TASKS, help="held-out tasks of each kind (%(default)s)")
+    parser.add_argument("--steps", type=int, default=100, help="inner steps (%(default)s)")
+    given = parser.parse_args(arguments)
+    try:
+        check_number("--tasks", given.tasks, low=2, integer=True)
+        check_number("--steps", given.steps, low=0, integer=True)
+        rule = load_rule(given.rule)
+        variants(rule)  # refuses other kinds before the data are rendered
+        torch.set_flush_denormal(True)  # weights that decay to nothing would slow every product down
+        use_threads((64, 32, 32, 32), 200, given.tasks)
+        rows = ablation(rule, held_out(n_tasks=given.tasks), steps=given.steps, report=_to_stderr)
+        print(ablation_table(rows))
+        if given.out:
+            write_atomically(given.out, ablation_csv(rows).encode())
+    except (ValueError, TypeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _without(rule: LocalRule, terms: Sequence[str] = (), inputs: Sequence[str] = ()) -> LocalRule:
+    return rule.with_scales(terms=dict.fromkeys(terms, 0.0), inputs=dict.fromkeys(inputs, 0.0))
+
+
+def _row(what: str, scores: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> AblationRow:
+    paired = {kind: (score - whole[kind]).double() for kind, score in scores.items()}
+    difference = {kind: float(d.mean()) for kind, d in paired.items()}
+    stderr = {kind: float(d.std() / len(d) ** 0.5) for kind, d in paired.items()}
+    # the kinds' tasks are drawn apart, so the errors of their means add in squares
+    difference["mean"] = sum(difference.values()) / len(paired)
+    stderr["mean"] = sum(e**2 for e in stderr.values()) ** 0.5 / len(paired)
+    return AblationRow(what, {kind: float(score.mean()) for kind, score in scores.items()}, difference, stderr)
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""How a rule evolved: the snapshots of one meta-training run as a table, and what each of them does to a base model.
+
+A run's folder holds log.csv and snapshots/000000.safetensors, 000001, 000002, 000005, 000010, 000020, .., each a rule
+as `save_rule` writes it, named by its meta-step. Source: the idea of Metz et al., ICLR 2019, figures 3 and 6.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metarules._checks import check_number
+from metarules.base_model import InitSettings, forward, init_state
+from metarules.inner_loop import DivergenceError, learn
+from metarules.meta_training.validation import KINDS, N_SETS, few_shot
+from metarules.pretrained import load_rule
+from metarules.tasks import Task
+from metarules.update_rule import LOCAL_TERMS, LocalRule
+
+SNAPSHOTS, LOG = "snapshots", "log.csv"  # names in a run's folder
+ENDING = ".safetensors"
+CURVES = ("meta_step", "meta_loss", *KINDS)  # columns of the log that are read; others may stand beside them
+UNKNOWN = float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Evolution:
+    """One run, seen at its snapshots.
+
+    Attributes:
+        rules: the snapshots in order, with their cards.
+        meta_steps: the meta-step of each.
+        minutes: of training before each; NaN where its card does not say.
+        table: column -> one number for each snapshot, NaN where unknown: "meta_step", "minutes", "glyphs" and
+            "decoders" (validation accuracy), "lr" (inner step size), "theta_change" (RMS of theta less the first
+            snapshot's), "cosine_to_final" (of theta and the last snapshot's), then the coefficient of each of
+            `LOCAL_TERMS`, its switch included.
+        log: `CURVES` -> one number for each meta-step logged, NaN where the log has none.
+    """
+
+    rules: tuple[LocalRule, ...]
+    meta_steps: tuple[int, ...]
+    minutes: tuple[float, ...]
+    table: Mapping[str, list[float]]
+    log: Mapping[str, list[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """What the snapshots of a run do to one and the same base model.
+
+    Attributes:
+        meta_steps: the meta-step of each snapshot.
+        features: top layer for all examples [snapshots, *tasks, N, n_L].
+        filters: first-layer weights: [snapshots, *tasks, n_1, height, width] where the task's rows are images, else
+            [snapshots, *tasks, 1, n_0, n_1].
+        accuracy: few-shot accuracy [snapshots, *tasks]; chance where a base model diverged.
+        diverged: for each snapshot, whether one did; features and filters are then the last finite ones.
+    """
+
+    meta_steps: tuple[int, ...]
+    features: Tensor
+    filters: Tensor
+    accuracy: Tensor
+    diverged: tuple[bool, ...]
+
+
+def is_snapshot_step(meta_step: int) -> bool:
+    """Whether a run keeps a snapshot at this meta-step: 0, 1, 2, 5, 10, 20, 50, 100, .. (the last one is kept too).
+
+    Args:
+        meta_step: from 0.
+    """
+    return meta_step == 0 or str(meta_step).rstrip("0") in ("1", "2", "5")
+
+
+def evolution(folder: Any) -> Evolution:
+    """Read a run's snapshots and log.
+
+    Args:
+        folder: the run's, as given to `--out` (str or Path). The run need not be over.
+
+    Raises:
+        FileNotFoundError: no such folder, no log or no snapshots in it, or one of the snapshots missing.
+        ValueError: a file among the snapshots that is none, snapshots that are damaged or of different rules, a log
+            that is none.
+    """
+    folder = Path(folder)
+    for name, allowed in ((SNAPSHOTS, "a folder of snapshots"), (LOG, "the log of a run")):
+        if not (folder / name).exists():
+            raise FileNotFoundError(
+                f"folder is {str(folder)!r}, which holds no {name}; allowed: a run's, with {allowed}"
+            )
+    paths = _snapshot_paths(folder / SNAPSHOTS)
+    rules = tuple(_load(path, meta_step) for meta_step, path in paths.items())
+    for path, rule in zip(paths.values(), rules, strict=True):
+        if rule.settings != rules[0].settings:
+            raise ValueError(f"{path.name} has other settings than the first snapshot; allowed: snapshots of one run")
+    log = _read_log(folder / LOG)
+    minutes = tuple(float(rule.card.get("minutes", UNKNOWN)) for rule in rules)
+    return Evolution(rules, tuple(paths), minutes, _table(rules, tuple(paths), minutes, log), log)
+
+
+@torch.no_grad()
+def follow(
+    evolution: Evolution,
+    task: Task,
+    generator: torch.Generator,
+    *,
+    widths: Sequence[int] = (32, 32, 32),
+    steps: int | None = None,
+    batch_size: int | None = None,
+    labels_per_class: int = 10,
+) -> Followed:
+    """Let every snapshot teach the same base model: same initial weights, batches and labelled examples.
+
+    Args:
+        evolution: the snapshots.
+        task: x [*tasks, N, n_0]; six times `labels_per_class` examples of every class, one part to fit the read-out
+            (that of `validate`), five to score it.
+        generator: source of everything random.
+        widths: of the base model's layers above the input.
+        steps, batch_size: of the inner loop; None takes what the last snapshot recommends, the batch cut to N.
+        labels_per_class: labelled examples of each class to fit.
+
+    Returns:
+        A `Followed`.
+
+    Raises:
+        TypeError: arguments of the wrong type.
+        ValueError: numbers out of range, more examples wanted than there are, a task of another dtype than theta.
+    """
+    inner = evolution.rules[-1].recommended
+    steps = inner.steps if steps is None else steps
+    batch_size = min(inner.batch_size, task.n_examples) if batch_size is None else batch_size
+    labelled = task.sample_labelled(labels_per_class, generator, N_SETS)
+    start = init_state(
+        (task.n_inputs, *widths),
+        tasks=task.tasks,
+        settings=InitSettings(weight_std=inner.weight_std, bias_std=inner.bias_std),
+        generator=generator,
+        dtype=task.x.dtype,
+    )
+    seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+    features, filters, accuracy, diverged = [], [], [], []
+    for rule in evolution.rules:
+        batches = torch.Generator().manual_seed(seed)
+        try:
+            phi = learn(rule, start, task, steps=steps, batch_size=batch_size, generator=batches).state
+            accuracy.append(few_shot(phi, labelled, task.n_classes))
+            diverged.append(False)
+        except DivergenceError as error:
+            phi = error.last_good
+            accuracy.append(torch.full(task.tasks, 1 / task.n_classes, dtype=task.x.dtype))
+            diverged.append(True)
+        W = phi.layers[0].W
+        features.append(forward(phi, task.x).features)
+        filters.append(W.unsqueeze(-3) if task.shape is None else task.image(W.mT))
+    return Followed(
+        evolution.meta_steps, torch.stack(features), torch.stack(filters), torch.stack(accuracy), tuple(diverged)
+    )
+
+
+def _snapshot_paths(folder: Path) -> dict[int, Path]:
+    """meta-step -> file, in order; what a killed run left half-written (its name begins with a dot) is passed over."""
+    found: dict[int, Path] = {}
+    for path in sorted(p for p in folder.iterdir() if not p.name.startswith(".")):
+        number = path.name.removesuffix(ENDING)
+        if path.suffix != ENDING or len(number) < 6 or not (number.isascii() and number.isdecimal()):
+            raise ValueError(
+                f"{SNAPSHOTS} holds {path.name!r}; allowed: meta-steps such as 000100{ENDING}, nothing else"
+            )
+        found[int(number)] = path
+    found = dict(sorted(found.items()))
+    for wanted in filter(is_snapshot_step, range(max(found, default=0) + 1)):
+        if wanted not in found:
+            raise FileNotFoundError(
+                f"{SNAPSHOTS} lacks {wanted:06d}{ENDING}; allowed: all of 0, 1, 2, 5, 10, 20, .. up to the last"
+            )
+    return found
+
+
+def _load(path: Path, meta_step: int) -> LocalRule:
+    rule = load_rule(path)
+    if not isinstance(rule, LocalRule):
+        raise ValueError(f"{path.name} holds a {type(rule).__name__}; allowed: a LocalRule")
+    if rule.card.get("meta_steps") != meta_step:
+        raise ValueError(
+            f"{path.name} has a card of meta-step {rule.card.get('meta_steps')!r}; allowed: {meta_step}, as it is named"
+        )
+    return rule
+
+
+def _read_log(path: Path) -> dict[str, list[float]]:
+    """`CURVES` as numbers. A last line that a kill cut short has no end of line, and is passed over."""
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader([line for line in file if line.endswith("\n")])
+        missing = [name for name in CURVES if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{path.name} lacks the column {', '.join(missing)}; allowed: all of {', '.join(CURVES)}")
+        rows = list(reader)
+    return {name: [_number(path, i, name, row[name]) for i, row in enumerate(rows, start=2)] for name in CURVES}
+
+
+def _number(path: Path, line: int, name: str, text: str | None) -> float:
+    try:
+        return float(text) if text else UNKNOWN
+    except ValueError:
+        raise ValueError(f"{path.name}, line {line}: {name} is {text!r}; allowed: a number, or nothing") from None
+
+
+def _table(
+    rules: Sequence[LocalRule], meta_steps: Sequence[int], minutes: Sequence[float], log: Mapping[str, list[float]]
+) -> dict[str, list[float]]:
+    thetas = [torch.cat([p.detach().double().flatten() for p in rule.parameters()]) for rule in rules]
+    table: dict[str, list[float]] = {"meta_step": [float(n) for n in meta_steps], "minutes": list(minutes)}
+    for kind in KINDS:
+        logged = dict(zip(log["meta_step"], log[kind], strict=True))
+        table[kind] = [
+            _validation(rule, kind, logged.get(n, UNKNOWN)) for rule, n in zip(rules, meta_steps, strict=True)
+        ]
+    table["lr"] = [float(rule.lr.detach()) for rule in rules]
+    table["theta_change"] = [float((theta - thetas[0]).square().mean().sqrt()) for theta in thetas]
+    final = thetas[-1]
+    table["cosine_to_final"] = [float(torch.cosine_similarity(theta, final, 0)) for theta in thetas]
+    for k, name in enumerate(LOCAL_TERMS):
+        table[name] = [float(r.forward_readout.coefficients[k].detach()) * r.settings.term_scale(name) for r in rules]
+    return table
+
+
+def _validation(rule: LocalRule, kind: str, logged: float) -> float:
+    """A snapshot's validation accuracy from its card, else from the log."""
+    known = rule.card.get("validation")
+    if not isinstance(known, Mapping) or kind not in known:
+        return logged
+    return float(check_number(f"validation[{kind!r}] on the card", known[kind], low=0, high=1))

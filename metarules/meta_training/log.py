@@ -1,0 +1,77 @@
+"""A run's log: one row of plain CSV per meta-step, which any table reader, pandas or TensorBoard's CSV import opens."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from metarules._files import write_atomically
+from metarules.meta_training.outer_loop import MetaStep
+from metarules.meta_training.validation import KINDS
+
+COLUMNS = ("meta_step", "minutes", "meta_loss", "gradient_norm", "learning_rate", "skipped", *KINDS)
+
+
+class Log:
+    """The rows so far, and the file they are in. Rows past the checkpoint that a run resumes from are dropped.
+
+    Args:
+        path: of the CSV file, made anew or taken up.
+        number: meta-steps of the checkpoint.
+
+    Attributes:
+        curve: the validations so far: meta_step, minutes and an accuracy for each of `KINDS`.
+        minutes: of training so far.
+    """
+
+    def __init__(self, path: Path, number: int) -> None:
+        self.path = path
+        rows = [row for row in _read(path) if int(row["meta_step"]) <= number]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(path, text.getvalue().encode())
+        self.curve = [_point(row) for row in rows if row[KINDS[0]]]
+        self.minutes = float(rows[-1]["minutes"]) if rows else 0.0
+
+    def write(self, step: MetaStep, minutes: float, scores: Mapping[str, Tensor] | None) -> None:
+        """Add a row; `scores` are accuracies [tasks] by kind, where this step was validated."""
+        self.minutes = minutes
+        row = {
+            "meta_step": step.number,
+            "minutes": round(minutes, 3),
+            "meta_loss": round(step.loss, 5),
+            "gradient_norm": round(step.gradient_norm, 5),
+            "learning_rate": step.learning_rate,
+            "skipped": int(step.skipped),
+            **{kind: round(float(found.mean()), 4) for kind, found in (scores or {}).items()},
+        }
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, COLUMNS, restval="").writerow(row)
+        if scores is not None:
+            self.curve.append(_point(row))
+
+    @property
+    def best_is_last(self) -> bool:
+        """True when the newest validation is the best of the run after its start (mean of all kinds)."""
+        means = [sum(point[kind] for kind in KINDS) for point in self.curve if point["meta_step"] > 0]
+        return bool(means) and means[-1] == max(means)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    """The rows that are whole: a crash may have cut the last one short."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        lines = [line for line in file if line.endswith("\n")]
+    return [row for row in csv.DictReader(lines) if None not in row.values() and None not in row]
+
+
+def _point(row: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(row[name]) for name in ("meta_step", "minutes", *KINDS)}

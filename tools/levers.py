@@ -1,0 +1,129 @@
+"""Meta-training's levers at equal budget: each change of one setting against the laptop preset, by validation alone.
+
+    python tools/levers.py --workers 2        # about four minutes of one core for each run; leaves off where it was
+
+Every run has 300 group-steps (a group taught for one truncation), whatever its lever, and is judged at its end by the
+averaged theta on 32 held-out tasks of each kind. The table goes beside the shipped rule's card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metarules._files import write_atomically
+from metarules.meta_training import Judge, JudgeSettings
+from metarules.pretrained import load_rule
+from metarules.tasks.distribution import DistributionSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "metarules" / "pretrained" / "rules" / "local_levers.csv"
+BUDGET = 300  # group-steps
+TASKS = 32  # of each kind
+COMMON = ("train.groups_per_step=1", "train.groups=8", f"keep.validate_every={10 * BUDGET}", "judge.tasks=1")
+HALF = (f"train.meta_steps={BUDGET // 2}", "train.warm_up=10")  # levers that double what one update costs
+
+LEVERS: dict[str, tuple[str, ...]] = {
+    "laptop preset": (),
+    "data of the usual form alone": ("data.usual_share=1",),
+    "glyphs and decoders alone": (
+        "data.mixture_weight=0",
+        "data.sparse_weight=0",
+        "data.binary_weight=0",
+        "data.shape_weight=0",
+    ),
+    "the usual net alone": ("train.usual_net_share=1",),
+    "24 channels": ("rule.channels=24",),
+    "horizons 16 to 96": ("train.horizon=(16,96)",),
+    "two groups an update, half the updates": ("train.groups_per_step=2", *HALF),
+    "truncations of 8 to 16, half the updates": ("train.truncation=(8,16)", *HALF),
+    "estimator pes": ("train.estimator=pes",),
+    "inner step size 0.05": ("rule.lr=0.05",),
+    "start: learned terms 0.1": ("rule.learned=0.1",),
+    "no softmax over the layer": ("rule.softmax=False", "rule.soft=0"),
+    "objective: lambda 10": ("train.objective.ridge=10",),
+    "objective: lambda 1": ("train.objective.ridge=1",),
+    "objective: cosine distance": ("train.objective.logit_scale=0",),
+    "objective: with regression targets": ("train.regression=0.5",),
+    "learning rate 1e-3": ("train.learning_rate=1e-3",),
+    "learning rate 8e-3": ("train.learning_rate=8e-3",),
+    "weight decay 0.1": ("train.weight_decay=0.1",),
+}
+
+
+def folder(out: Path, lever: str, seed: int) -> Path:
+    return out / f"{'-'.join(''.join(c if c.isalnum() else ' ' for c in lever).split())}-{seed}"
+
+
+def train(out: Path, lever: str, seed: int) -> None:
+    """One run, gone on with where it was broken off; nothing where it is done."""
+    here = folder(out, lever, seed)
+    if (here / "rule.safetensors").exists():
+        return
+    words = [sys.executable, "-m", "metarules.meta_training", "--out", str(here), "--seed", str(seed), "--threads", "1"]
+    words += ["--resume"] if (here / "checkpoint.safetensors").exists() else []
+    words += ["--set", f"train.meta_steps={BUDGET}", *COMMON, *LEVERS[lever]]
+    done = subprocess.run(
+        words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    print(f"{lever}, seed {seed}: {(done.stdout or done.stderr).strip().splitlines()[-1]}", flush=True)
+
+
+def judged(path: Path, judge: Judge) -> Tensor:
+    """Accuracy on each held-out task, [kinds, tasks]."""
+    return torch.stack(list(judge(load_rule(path)).values()))
+
+
+def table(out: Path, levers: Iterable[str], seeds: Iterable[int]) -> list[dict[str, str]]:
+    """A row for each lever that is done for all seeds; differences are paired, task by task, seed by seed."""
+    judge = Judge(DistributionSettings(), JudgeSettings(tasks=TASKS))
+    seeds, rows = list(seeds), []
+    base: Tensor | None = None
+    for lever in levers:
+        ends = [folder(out, lever, seed) / "rule.safetensors" for seed in seeds]
+        if not all(path.exists() for path in ends):
+            continue
+        found = torch.stack([judged(path, judge) for path in ends])  # [seeds, kinds, tasks]
+        base = found if base is None else base
+        more = (found - base).mean((0, 1))  # [tasks]
+        error = float(more.std(correction=1)) / TASKS**0.5
+        row = {"lever": lever, "set": " ".join(LEVERS[lever])}
+        for kind, values in zip(judge.tasks, found.unbind(1), strict=True):
+            row |= {f"{kind}, seed {seed}": f"{float(v.mean()):.3f}" for seed, v in zip(seeds, values, strict=True)}
+        rows.append({**row, "difference": f"{float(more.mean()):+.3f}", "standard error": f"{error:.3f}"})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "levers", help="folder of the runs")
+    parser.add_argument("--workers", type=int, default=2, help="runs at once, a core each")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--table-only", action="store_true", help="train nothing")
+    given = parser.parse_args()
+    if not given.table_only:
+        jobs = [(lever, seed) for seed in given.seeds for lever in LEVERS]
+        with ThreadPoolExecutor(given.workers) as pool:
+            list(pool.map(lambda job: train(given.out, *job), jobs))
+    rows = table(given.out, LEVERS, given.seeds)
+    if rows:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(TABLE, text.getvalue().encode())
+        print(text.getvalue())
+
+
+if __name__ == "__main__":
+    main()
