@@ -106,20 +106,22 @@ def test_the_meta_gradient_is_that_of_an_unroll_written_out(
         slot.group = replace(slot.group, horizon=100)
     chosen = [t.slots[(t.number * groups_per_step + i) % 2] for i in range(groups_per_step)]
     indices = [(t.number * groups_per_step + i) % 2 for i in range(groups_per_step)]
-    loss = torch.zeros((), dtype=DOUBLE)
+    losses, gradients = [], []
     for i, slot in zip(indices, chosen, strict=True):
         g = generator_for(t.settings.seed, "truncation", i, slot.life, slot.group.step)
-        loss = loss + explicit_loss(t.rule, slot.group, t.settings, g) / groups_per_step
-    wanted = torch.autograd.grad(loss, list(t.rule.parameters()), materialize_grads=True)
+        loss = explicit_loss(t.rule, slot.group, t.settings, g)
+        gradients.append(torch.autograd.grad(loss, list(t.rule.parameters()), materialize_grads=True))
+        losses.append(float(loss.detach()))
+    wanted = [sum(parts) / groups_per_step for parts in zip(*gradients, strict=True)]
     done = t.step()
-    assert done.loss == pytest.approx(float(loss.detach()), rel=1e-10)
+    assert done.loss == pytest.approx(sum(losses) / groups_per_step, rel=1e-10)
     largest = max(float(w.abs().max()) for w in wanted)
     assert largest > 1e-4
     for (name, parameter), w in zip(t.rule.named_parameters(), wanted, strict=True):
         got = torch.zeros_like(w) if parameter.grad is None else parameter.grad
         torch.testing.assert_close(got, w, rtol=1e-8, atol=1e-10 * largest, msg=lambda m, n=name: f"{n}: {m}")
-    norm = math.sqrt(sum(float(w.square().sum()) for w in wanted))
-    assert done.gradient_norm == pytest.approx(norm, rel=1e-9)
+    norms = [math.sqrt(sum(float(w.square().sum()) for w in part)) for part in gradients]
+    assert done.gradient_norm == pytest.approx(sum(norms) / groups_per_step, rel=1e-9)
 
 
 def double_group(targets: Tensor | None = None, horizon: int = 50) -> Group:
@@ -263,6 +265,20 @@ def test_meta_gradients_are_clipped_and_the_norm_before_is_told():
     assert norms[0] == norms[1] > 1e-3
     grads = [p.grad for p in clipped.rule.parameters() if p.grad is not None]
     assert float(torch.stack([g.square().sum() for g in grads]).sum().sqrt()) == pytest.approx(1e-4, rel=1e-2)
+
+
+def test_each_group_is_clipped_for_itself():
+    """The update is the mean of both groups' meta-gradients, each scaled down to the norm allowed."""
+    alone = []
+    for turn in (0, 1):
+        t = trainer(DOUBLE, clip=1e-4)
+        t.number = turn
+        t.step()
+        alone.append([p.grad for p in t.rule.parameters()])
+    both = trainer(DOUBLE, clip=1e-4, groups_per_step=2)
+    both.step()
+    for p, a, b in zip(both.rule.parameters(), *alone, strict=True):
+        torch.testing.assert_close(p.grad, (a + b) / 2, rtol=1e-10, atol=1e-16)
 
 
 def test_the_average_follows_theta():

@@ -29,7 +29,7 @@ class MetaStep:
     Attributes:
         number: meta-steps taken, this one included.
         loss: the meta-objective, averaged over groups, particles and looks; NaN where a base model diverged.
-        gradient_norm: of the meta-gradient before clipping.
+        gradient_norm: of a group's meta-gradient before clipping, mean over groups.
         learning_rate: AdamW's in this step.
         skipped: True where loss or meta-gradient was not finite, and theta was left alone.
     """
@@ -111,7 +111,7 @@ class MetaTrainer:
         s = self.settings
         theta = dict(self.rule.named_parameters())
         gradient = {name: torch.zeros_like(p) for name, p in theta.items()}
-        total = 0.0
+        total = norm = 0.0
         for place in range(s.groups_per_step):
             index = (self.number * s.groups_per_step + place) % s.groups
             if index not in self.slots:
@@ -124,18 +124,20 @@ class MetaTrainer:
                 total = float("nan")
                 self.slots[index] = Slot(slot.life + 1, self.born(index, slot.life + 1))
                 continue
+            size = float(torch.stack([part.norm() for part in found.gradient.values()]).norm())
+            share = min(1.0, s.clip / size) if size > 0 else 1.0
             for name, part in found.gradient.items():
-                gradient[name] += part / s.groups_per_step
+                gradient[name] += part * (share / s.groups_per_step)
             total += found.loss / s.groups_per_step
+            norm += size / s.groups_per_step
             if found.group.over:
                 self.slots[index] = Slot(slot.life + 1, self.born(index, slot.life + 1))
             else:
                 slot.group = found.group
-        total = self._summed(gradient, total)
+        total, norm = self._summed(gradient, total, norm)
         for name, p in theta.items():
             p.grad = gradient[name]
         rate = self._learning_rate()
-        norm = float(torch.nn.utils.clip_grad_norm_(self.rule.parameters(), s.clip))
         usable = math.isfinite(norm) and math.isfinite(total)
         if usable:
             for group in self.optimiser.param_groups:
@@ -152,16 +154,16 @@ class MetaTrainer:
         theta = next(self.rule.parameters())
         return born(index, life, self.settings, self.distribution, dtype=theta.dtype, device=theta.device)
 
-    def _summed(self, gradient: dict[str, Tensor], total: float) -> float:
-        """Add up gradients (in place) and losses of all processes, in one message."""
+    def _summed(self, gradient: dict[str, Tensor], *numbers: float) -> tuple[float, ...]:
+        """Add up gradients (in place) and some numbers over all processes, in one message."""
         if self.ranks.size == 1:
-            return total
+            return numbers
         first = next(iter(gradient.values()))
-        parts = [*(g.flatten().double() for g in gradient.values()), first.new_tensor([total], dtype=torch.float64)]
-        *sums, loss = self.ranks.sum(torch.cat(parts)).split([p.numel() for p in parts])
+        parts = [*(g.flatten().double() for g in gradient.values()), first.new_tensor(numbers, dtype=torch.float64)]
+        *sums, last = self.ranks.sum(torch.cat(parts)).split([p.numel() for p in parts])
         for g, found in zip(gradient.values(), sums, strict=True):
             g.copy_(found.view_as(g))
-        return float(loss)
+        return tuple(last.tolist())
 
     def _learning_rate(self) -> float:
         s = self.settings

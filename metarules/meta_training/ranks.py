@@ -7,6 +7,7 @@ nothing here does anything. On GPUs nccl carries the sums, on CPUs gloo.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from types import TracebackType
 
 import torch
@@ -64,6 +65,9 @@ class Ranks:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.size > 1 and dist.is_initialized():
+            if kind is None:  # leave together: a process whose store has gone may be torn down in its own clean-up
+                with suppress(RankError):
+                    self.sum(torch.zeros(1))
             dist.destroy_process_group()
 
     @property

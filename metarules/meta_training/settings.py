@@ -45,7 +45,7 @@ class MetaTrainingSettings:
         weight_decay: AdamW's.
         warm_up: meta-steps of linear rise to that peak.
         final_share: share of the peak left at the end of a cosine decay.
-        clip: largest norm of a meta-gradient.
+        clip: largest norm of one group's meta-gradient.
         average: decay per meta-step of the exponential average of theta, the one that is shipped.
     """
 
@@ -77,7 +77,7 @@ class MetaTrainingSettings:
     weight_decay: float = 0.0  # ours: off
     warm_up: int = 20  # ours: Adam's first steps are as large as its later ones, with less to go by
     final_share: float = 0.05  # ours
-    clip: float = 1.0  # ours: most meta-gradients of the start have norms below it
+    clip: float = 0.1  # ours: those of small, odd tasks are ten times the others' and as many times as noisy
     average: float = 0.98  # ours: about the last 50 updates
 
     def __post_init__(self) -> None:
