@@ -102,7 +102,11 @@ PRESETS: dict[str, Plan] = {
         preset="demo",
     ),
     # Hours on two cores: the rule that is shipped.
-    "laptop": Plan(train=MetaTrainingSettings(meta_steps=3000, groups=12, groups_per_step=2), preset="laptop"),
+    "laptop": Plan(
+        train=MetaTrainingSettings(meta_steps=3000, groups=12, groups_per_step=2, warm_up=50, average=0.99),
+        keep=KeepSettings(validate_every=150),
+        preset="laptop",
+    ),
     # One GPU: many tasks at once, wider nets, longer truncations.
     "gpu": Plan(
         train=MetaTrainingSettings(

@@ -66,7 +66,7 @@ class DistributionSettings:
     n_examples: int = 1000  # ours: rendering stays below a tenth of the meta-step
     n_classes: int = 10  # paper: 10-way few-shot classification
     size: int = 8  # the laptop's images; the paper goes to 16
-    usual_share: float = 0.5  # ours: half for what is judged, half for breadth
+    usual_share: float = 0.75  # ours: most for what is judged, the rest for breadth
     class_range: tuple[int, int] = (2, MOST_CLASSES)  # ours: 20 classes of 1000 examples still have 50 each
     input_range: tuple[int, int] = (2, 256)  # ours: from the plane to the paper's 16x16
     glyph_weight: float = 0.4  # ours: the one kind with real shapes
