@@ -198,8 +198,8 @@ def test_validation_tasks_are_the_ones_that_shipped_rules_were_judged_on(
 # ---------------------------------------------------------------------------------------------- forms
 
 
-def test_forms_cover_their_ranges_and_half_are_usual():
-    settings, g = DistributionSettings(), seeded(8)
+def test_forms_cover_their_ranges_and_the_usual_share_is_kept():
+    settings, g = DistributionSettings(usual_share=0.5), seeded(8)
     forms = [draw_form(settings, g) for _ in range(600)]
     others = [form for form in forms if form != settings.usual_form]
     assert 0.42 < 1 - len(others) / 600 < 0.58
