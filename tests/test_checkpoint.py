@@ -140,11 +140,11 @@ def test_a_flipped_bit_anywhere_is_noticed(half_way: HalfWay, stepped: MetaTrain
 def spoil(half_way: HalfWay, path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], Any]) -> Path:
     """Write the good checkpoint anew with `change` applied to its facts and tensors, and a digest that fits."""
     with safetensors.safe_open(half_way[0], framework="pt") as file:
-        facts = json.loads(file.metadata()["metarules"])
+        facts = json.loads(file.metadata()["metarules"].partition(" ")[2])
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     change(facts, tensors)
     text = json.dumps(facts)
-    path.write_bytes(safetensors.torch.save(tensors, {"metarules": text, "digest": _digest(tensors, text)}))
+    path.write_bytes(safetensors.torch.save(tensors, {"metarules": f"{_digest(tensors, text)} {text}"}))
     return path
 
 
@@ -188,7 +188,7 @@ def test_foreign_files_are_no_checkpoints(stepped: MetaTrainer, tmp_path: Path):
     path = tmp_path / "c.safetensors"
     save_rule(LocalRule(RULE), path)
     refused(path, "no checkpoint of this package", stepped)
-    for metadata in (None, {"metarules": "[1]"}, {"metarules": "[1]", "digest": "0"}):
+    for metadata in (None, {"metarules": "[1]"}, {"metarules": "0 [1]"}):
         path.write_bytes(safetensors.torch.save({"x": torch.zeros(2)}, metadata))
         refused(path, "no checkpoint of this package", stepped)
     torch.save({"x": 1}, path)

@@ -38,8 +38,9 @@ progress_module = importlib.import_module("metarules.meta_training.progress")
 
 
 @pytest.fixture(autouse=True)
-def keep_torch_settings() -> Iterator[None]:
-    """The command line sets threads and the treatment of denormal numbers for its whole process."""
+def keep_torch_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The command line sets threads, the treatment of denormal numbers and of memory for its whole process."""
+    monkeypatch.setattr("metarules.meta_training.__main__.keep_memory", lambda: True)  # it could not be undone
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

@@ -26,8 +26,7 @@ from metarules.meta_training.particles import Group, Twins
 from metarules.pretrained import plain
 
 FORMAT = 2  # raise when an older reader would misread the file
-_KEY = "metarules"  # under which the header keeps everything that is no tensor
-_DIGEST = "digest"
+_KEY = "metarules"  # under which the header keeps a digest and everything that is no tensor
 
 
 def previous(path: Path) -> Path:
@@ -116,7 +115,8 @@ def _packed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
     """A safetensors file's bytes, with the facts and a digest of everything in its header."""
     plain_tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     text = json.dumps(facts)
-    return safetensors.torch.save(plain_tensors, {_KEY: text, _DIGEST: _digest(plain_tensors, text)})
+    # one entry for both, since the order of several is left to chance, and the same state should be the same bytes
+    return safetensors.torch.save(plain_tensors, {_KEY: f"{_digest(plain_tensors, text)} {text}"})
 
 
 def _unpacked(content: bytes) -> tuple[dict[str, Tensor], Any]:
@@ -128,8 +128,8 @@ def _unpacked(content: bytes) -> tuple[dict[str, Tensor], Any]:
     tensors = safetensors.torch.load(content)
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])["__metadata__"]
-    text = header[_KEY]
-    if header[_DIGEST] != _digest(tensors, text):
+    digest, _, text = header[_KEY].partition(" ")
+    if digest != _digest(tensors, text):
         raise ValueError("its contents do not fit their digest")
     return tensors, json.loads(text)
 
