@@ -40,11 +40,16 @@ def threads_for(work: float, cores: int, environment: Mapping[str, str] | None =
     Returns:
         1 .. cores, at most 16; the environment's number where it holds one.
     """
+    return told_threads(environment) or max(1, min(cores, MOST, int(work / PER_THREAD)))
+
+
+def told_threads(environment: Mapping[str, str] | None = None) -> int | None:
+    """The number in OMP_NUM_THREADS or MKL_NUM_THREADS of `os.environ`, unless given; None where neither holds one."""
     for name in VARIABLES:
         told = (os.environ if environment is None else environment).get(name, "").split(",")[0].strip()
         if told.isdecimal() and int(told):
             return int(told)
-    return max(1, min(cores, MOST, int(work / PER_THREAD)))
+    return None
 
 
 def use_threads(widths: Sequence[int], batch_size: int, tasks: int = 1, channels: int = 16, threads: Any = None) -> int:

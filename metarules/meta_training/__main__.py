@@ -9,13 +9,15 @@ from pathlib import Path
 
 import torch
 
+from metarules._checks import check_number
 from metarules._memory import keep_memory
-from metarules._threads import available_cores, use_threads
+from metarules._threads import available_cores, told_threads, use_threads
 from metarules.meta_training.plan import PRESETS, Plan, preset
 from metarules.meta_training.progress import Progress
 from metarules.meta_training.ranks import RankError, Ranks
 from metarules.meta_training.run import run
 from metarules.meta_training.settings import MetaTrainingSettings
+from metarules.meta_training.workers import Workers
 
 EPILOGUE = """\
 settings: --set train.particles=16 rule.channels=24 data.usual_share=1 judge.tasks=8 keep.save_every=10
@@ -44,9 +46,17 @@ def main(arguments: list[str] | None = None) -> int:
         torch.set_flush_denormal(True)  # weights that decay to nothing would slow every product down
         plan = _plan(given)
         with Ranks.from_environment(given.device) as ranks:
-            _use_threads(plan, ranks, given.threads)
+            workers = _share_cores(plan, ranks, given.threads)
             with Progress(plan.train.meta_steps, quiet=not ranks.first) as progress:
-                path = run(given.out, plan, resume=given.resume, ranks=ranks, watch=progress.watch, say=progress.say)
+                path = run(
+                    given.out,
+                    plan,
+                    resume=given.resume,
+                    ranks=ranks,
+                    workers=workers,
+                    watch=progress.watch,
+                    say=progress.say,
+                )
     except (ValueError, TypeError, OSError, RankError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -71,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="any setting")
-    parser.add_argument("--threads", type=int, help="torch threads (by default as many as the particles keep busy)")
+    parser.add_argument("--threads", type=int, help="threads in all (by default a core each)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     usual = parser.add_argument_group("settings of the outer loop, with the laptop preset's values")
     for f in dataclasses.fields(MetaTrainingSettings):
@@ -88,14 +98,16 @@ def _plan(given: argparse.Namespace) -> Plan:
     return preset(given.preset).with_values([*changes, *given.set])
 
 
-def _use_threads(plan: Plan, ranks: Ranks, threads: int | None) -> None:
-    """Threads that this process's groups keep busy, of the cores that are its share."""
+def _share_cores(plan: Plan, ranks: Ranks, threads: int | None) -> Workers:
+    """Threads for this process's share of the cores: one group to each first, then more to an operation."""
     s = plan.train
-    channels = plan.rule.channels
-    if threads is None and ranks.size > 1:
-        widest = use_threads(s.usual_net, s.batch_size[1], s.particles, channels)
-        threads = max(1, min(widest, available_cores() // ranks.size))
-    use_threads(s.usual_net, s.batch_size[1], s.particles, channels, threads=threads)
+    if threads is None:
+        threads = told_threads() or max(1, available_cores() // ranks.size)
+    check_number("threads", threads, low=1, integer=True)
+    workers = min(threads, s.groups_per_step // ranks.size) if ranks.device.type == "cpu" else 1
+    busy = use_threads(s.usual_net, s.batch_size[1], s.particles, plan.rule.channels)  # no more than have work to do
+    torch.set_num_threads(max(1, min(busy, threads // max(1, workers))))
+    return Workers(max(1, workers))
 
 
 if __name__ == "__main__":

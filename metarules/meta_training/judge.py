@@ -11,6 +11,7 @@ from torch import Tensor
 from metarules._checks import check_number
 from metarules.meta_training.outer_loop import MetaTrainer
 from metarules.meta_training.validation import N_SETS, N_TASKS, SEED, held_out, validate
+from metarules.meta_training.workers import Workers
 from metarules.tasks.distribution import DistributionSettings
 from metarules.update_rule import UpdateRule
 
@@ -50,6 +51,7 @@ class Judge:
         distribution: of the tasks.
         settings: see there.
         dtype, device: of the rules that will be judged.
+        workers: threads in which the kinds of tasks are judged side by side; one, unless given.
 
     Raises:
         ValueError: the tasks have too few examples for what is asked of them.
@@ -62,8 +64,10 @@ class Judge:
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        workers: Workers | None = None,
     ) -> None:
         s = settings or JudgeSettings()
+        self.workers = workers or Workers()
         n, per_class = distribution.n_examples, distribution.n_examples // distribution.n_classes
         if s.batch_size > n or s.labels_per_class * N_SETS > per_class:
             raise ValueError(
@@ -76,7 +80,8 @@ class Judge:
 
     def __call__(self, rule: UpdateRule) -> dict[str, Tensor]:
         """Accuracy of each task [tasks], by kind."""
-        return {kind: validate(rule, task, **self.how) for kind, task in self.tasks.items()}
+        scores = self.workers.map(lambda task: validate(rule, task, **self.how), self.tasks.values())
+        return dict(zip(self.tasks, scores, strict=True))
 
 
 def averaged_rule(trainer: MetaTrainer) -> UpdateRule:

@@ -5,6 +5,7 @@ Source: Metz et al., ICLR 2019, sections 3.3 and 4; what we know about doing it 
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -12,12 +13,13 @@ import torch
 from torch import Tensor
 
 from metarules.inner_loop import DivergenceError
-from metarules.meta_training.estimators import ESTIMATORS
+from metarules.meta_training.estimators import ESTIMATORS, MetaGradient
 from metarules.meta_training.lives import born
 from metarules.meta_training.particles import Group
 from metarules.meta_training.randomness import generator_for
 from metarules.meta_training.ranks import Ranks
 from metarules.meta_training.settings import MetaTrainingSettings
+from metarules.meta_training.workers import Workers
 from metarules.tasks.distribution import DistributionSettings
 from metarules.update_rule import UpdateRule
 
@@ -63,6 +65,7 @@ class MetaTrainer:
         distribution: of the tasks.
         ranks: the processes that share the work; one, unless given. Each keeps the groups that are its own, all keep
             the same theta.
+        workers: threads in which this process's groups of a step are worked on side by side; one, unless given.
 
     Raises:
         ValueError: a rule that has no theta or needs labels; batches that a task has too few examples for; groups that
@@ -83,11 +86,13 @@ class MetaTrainer:
         settings: MetaTrainingSettings | None = None,
         distribution: DistributionSettings | None = None,
         ranks: Ranks | None = None,
+        workers: Workers | None = None,
     ) -> None:
         self.rule = rule
         self.settings = settings or MetaTrainingSettings()
         self.distribution = distribution or DistributionSettings()
         self.ranks = ranks or Ranks()
+        self.workers = workers or Workers()
         _check_fit(rule, self.settings, self.distribution, self.ranks)
         self.average = {name: p.detach().clone() for name, p in rule.named_parameters()}
         self.optimiser = torch.optim.AdamW(
@@ -112,15 +117,11 @@ class MetaTrainer:
         theta = dict(self.rule.named_parameters())
         gradient = {name: torch.zeros_like(p) for name, p in theta.items()}
         total = norm = 0.0
-        for place in range(s.groups_per_step):
-            index = (self.number * s.groups_per_step + place) % s.groups
-            if index not in self.slots:
-                continue
+        turns = [(self.number * s.groups_per_step + place) % s.groups for place in range(s.groups_per_step)]
+        mine = [index for index in turns if index in self.slots]
+        for index, found in zip(mine, self.workers.map(self._truncation, mine), strict=True):
             slot = self.slots[index]
-            where = generator_for(s.seed, "truncation", index, slot.life, slot.group.step)
-            try:
-                found = ESTIMATORS[s.estimator](self.rule, slot.group, s, where)
-            except DivergenceError:
+            if found is None:
                 total = float("nan")
                 self.slots[index] = Slot(slot.life + 1, self.born(index, slot.life + 1))
                 continue
@@ -148,6 +149,16 @@ class MetaTrainer:
         self.number += 1
         self._update_average()
         return MetaStep(self.number, total, norm, rate, not usable)
+
+    def _truncation(self, index: int) -> MetaGradient | None:
+        """What the next truncation of a group says about theta; None where phi stopped being finite."""
+        s, slot = self.settings, self.slots[index]
+        rule = self.rule if s.estimator == "backprop" else copy.deepcopy(self.rule)  # es and pes move theta meanwhile
+        where = generator_for(s.seed, "truncation", index, slot.life, slot.group.step)
+        try:
+            return ESTIMATORS[s.estimator](rule, slot.group, s, where)
+        except DivergenceError:
+            return None
 
     def born(self, index: int, life: int) -> Group:
         """Group `index` at the start of its life number `life`."""

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from metarules.base_model import BaseModelState, InitSettings, forward_unchecked, init_state
 from metarules.inner_loop import check_finite
-from metarules.meta_objective import MetaObjectiveSettings, one_hot, prepared_features, score_prepared
+from metarules.meta_objective import MetaObjectiveSettings, one_hot, score_in_turn
 from metarules.meta_training.randomness import draw_integer
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.tasks import Task
@@ -158,29 +158,15 @@ def _labelled(task: Task, settings: MetaTrainingSettings, generator: torch.Gener
 def _score(phi: BaseModelState, batches: Sequence[Batch], n_classes: int, settings: MetaTrainingSettings) -> Tensor:
     s = settings.objective
     features = forward_unchecked(phi, torch.cat([batch.x for batch in batches], -2)).features
-    features = prepared_features(features, s)
     labels = torch.cat([batch.y for batch in batches if batch.y is not None], -1)
-    loss = _in_turn(features, one_hot(labels, n_classes, features.dtype), len(batches), s)
+    loss = score_in_turn(features, one_hot(labels, n_classes, features.dtype), len(batches), s).loss.mean(0)
     targets = [batch.targets for batch in batches if batch.targets is not None]
     if settings.regression and targets:
-        error = _in_turn(features, torch.cat(targets, -2), len(batches), _for_regression(s))
-        loss = loss + settings.regression * error
+        errors = score_in_turn(features, torch.cat(targets, -2), len(batches), _for_regression(s)).loss
+        loss = loss + settings.regression * errors.mean(0)
     return loss
-
-
-def _in_turn(features: Tensor, targets: Tensor, k: int, objective: MetaObjectiveSettings) -> Tensor:
-    """Mean score [particles] of k batches [particles, k n, f]: each is fitted in turn and scored on all the others."""
-    (f_a, f_b), (y_a, y_b) = (_turns(rows, k) for rows in (features, targets))
-    return score_prepared(f_a, y_a, f_b, y_b, objective).loss.mean(0)
 
 
 def _for_regression(objective: MetaObjectiveSettings) -> MetaObjectiveSettings:
     """Real-valued targets have no classes to tell apart: a plain squared error, 1 for a guess at the mean."""
     return replace(objective, normalise_predictions=False, logit_scale=0.0, hinge=False)
-
-
-def _turns(rows: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Rows of k batches [particles, k n, f] as each batch in turn [k, particles, n, f] and, to each, all the others."""
-    parts = rows.chunk(k, -2)
-    others = [torch.cat([*parts[:i], *parts[i + 1 :]], -2) for i in range(k)]
-    return torch.stack(parts), torch.stack(others)

@@ -19,6 +19,7 @@ from metarules.meta_training.log import Log
 from metarules.meta_training.outer_loop import MetaStep, MetaTrainer
 from metarules.meta_training.plan import Plan
 from metarules.meta_training.ranks import Ranks
+from metarules.meta_training.workers import Workers
 from metarules.pretrained import save_rule
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -33,6 +34,7 @@ def run(
     *,
     resume: bool = False,
     ranks: Ranks | None = None,
+    workers: Workers | None = None,
     watch: Watcher = lambda step, scores: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
@@ -44,6 +46,7 @@ def run(
         plan: all settings.
         resume: go on from the folder's checkpoint; the result is the same as without the break.
         ranks: the processes that share the work; all call this, the first one alone writes and watches.
+        workers: threads in which a step's groups are worked on side by side; the numbers are the same for any.
         watch: called after every meta-step with what it reports and, where it was validated, the accuracies [tasks] by
             kind; first with meta-step 0.
         say: gets a line of text when there is something to tell, such as a damaged checkpoint.
@@ -66,8 +69,8 @@ def run(
         raise FileExistsError(f"out is {str(out)!r}, which holds a run already; allowed: another folder, or --resume")
     made_by = revision()  # of the code that runs, which may be edited before the end
     rule = plan.make_rule().to(ranks.device)
-    judge = Judge(plan.data, plan.judge, device=ranks.device) if ranks.first else None
-    trainer = MetaTrainer(rule, plan.train, plan.data, ranks)
+    judge = Judge(plan.data, plan.judge, device=ranks.device, workers=workers) if ranks.first else None
+    trainer = MetaTrainer(rule, plan.train, plan.data, ranks, workers)
     if resume:
         _resume(trainer, found, say)
     else:
