@@ -92,16 +92,23 @@ class Plan:
 PARTS = ("train", "data", "rule", "judge", "keep")
 
 PRESETS: dict[str, Plan] = {
-    # A lesson's two or three minutes: small groups on the usual net, validated often enough to see the curve.
+    # Two minutes on two cores, for a lesson: the usual net on data of the usual form, where little practice shows most.
     "demo": Plan(
         train=MetaTrainingSettings(
-            meta_steps=150, particles=4, groups=4, usual_net_share=1.0, horizon=(32, 128), warm_up=5, average=0.95
+            meta_steps=200,
+            usual_net_share=1.0,
+            groups_per_step=2,
+            horizon=(32, 128),
+            batch_size=(50, 100),
+            warm_up=10,
+            average=0.95,
         ),
         data=DistributionSettings(usual_share=1.0),
-        keep=KeepSettings(validate_every=50),
+        judge=JudgeSettings(batch_size=100),
+        keep=KeepSettings(validate_every=100),
         preset="demo",
     ),
-    # Hours on two cores: the rule that is shipped.
+    # An hour of one core: the rule that is shipped.
     "laptop": Plan(
         train=MetaTrainingSettings(
             meta_steps=2500,
