@@ -25,7 +25,7 @@ class Plan:
         more: time of one more unrolled step.
         threads: one thread against more.
         products: a step's matrix products alone, its ceiling.
-        processes: one process of several threads against several of one thread.
+        processes: three ways to use several cores, see `benchmarks.processes`.
         particles: meta-training's pace with so many tasks at once.
         sweeps: how cost grows.
         children: processes that measure the start.

@@ -1,4 +1,7 @@
-"""Several processes of one thread against one process of several: `python -m benchmarks.processes CASE` is a child."""
+"""Three ways to use several cores: threads inside each operation, several meta-gradients side by side, processes.
+
+`python -m benchmarks.processes CASE` is a child.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +19,28 @@ from benchmarks.cases import Case, build, from_json
 from benchmarks.steps import Options
 from metarules._memory import keep_memory
 from metarules._threads import available_cores
+from metarules.meta_training.workers import Workers
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def measure(case: Case, options: Options) -> dict[str, Any]:
-    """Meta-gradients with the same number of cores used both ways, in turns, all children alive throughout.
+    """Meta-gradients with the same number of cores used in each way, in turns, all children alive throughout.
 
     Returns:
-        Plain values; `task_steps_per_minute` of all processes together, best of the rounds, by "threads" (one process)
-        and "processes" (of one thread each); `count`, of either.
+        Plain values; `task_steps_per_minute` of all together, best of the rounds, by "threads" (one process, several
+        threads to an operation), "workers" (one process, several meta-gradients at once, as `meta_training.workers`
+        takes a step's groups) and "processes" (of one thread each); `count`, of any of them.
 
     Raises:
         RuntimeError: a child failed.
     """
     count = options.threads or available_cores()
-    groups = {"threads": [_Child(case, count)], "processes": [_Child(case, 1) for _ in range(count)]}
+    groups = {
+        "threads": [_Child(case, threads=count)],
+        "workers": [_Child(case, workers=count)],
+        "processes": [_Child(case) for _ in range(count)],
+    }
     rates: dict[str, list[float]] = {name: [] for name in groups}
     try:
         for child in (child for children in groups.values() for child in children):
@@ -57,8 +66,8 @@ def measure(case: Case, options: Options) -> dict[str, Any]:
 class _Child:
     """A process that computes meta-gradients for as long as it is told, and answers with its task-steps a second."""
 
-    def __init__(self, case: Case, threads: int) -> None:
-        told = json.dumps({"case": asdict(case), "threads": threads})
+    def __init__(self, case: Case, threads: int = 1, workers: int = 1) -> None:
+        told = json.dumps({"case": asdict(case), "threads": threads, "workers": workers})
         command = [sys.executable, "-m", "benchmarks.processes", told]
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -86,13 +95,18 @@ def main(words: list[str]) -> int:
     torch.set_num_threads(told["threads"])
     case = from_json(told["case"])
     problem = build(case)
-    problem.meta_gradient()
+    workers = Workers(told["workers"])
+
+    def once() -> None:
+        workers.map(lambda _: problem.meta_gradient(), range(workers.count))
+
+    once()
     print(0, flush=True)
     for line in sys.stdin:
         began, calls = time.perf_counter(), 0
         while not calls or time.perf_counter() - began < float(line):
-            problem.meta_gradient()
-            calls += 1
+            once()
+            calls += workers.count
         print(calls * case.tasks * case.unroll / (time.perf_counter() - began), flush=True)
     return 0
 

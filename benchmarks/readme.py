@@ -61,10 +61,10 @@ def lines(results: dict[str, Any]) -> str:
         columns = ("forward + backward against the first version", "here", "its matrix products alone")
         parts.append(table(columns, [(sizes(row), *map(times, ceiling(row))) for row in measured]))
     for row in results.get("processes", ()):
-        one, several = map(number, row["task_steps_per_minute"].values())
+        n, (one, beside, several) = row["count"], map(number, row["task_steps_per_minute"].values())
         parts.append(
-            f"{sizes(row)}, forward + backward, on {row['count']} cores: one process of {row['count']} threads "
-            f"{one} task-steps/min, {row['count']} processes of one thread {several} together."
+            f"{sizes(row)}, forward + backward, on {n} cores: {n} threads in each operation {one} task-steps/min, "
+            f"{n} meta-gradients side by side in one process {beside}, {n} processes of one thread {several} together."
         )
     if results["start"]:
         parts.append("; ".join(f"`{part}`: {seconds:.2f} s" for part, seconds in results["start"].items()) + ".")

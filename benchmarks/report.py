@@ -152,7 +152,8 @@ def _kinds(results: dict[str, Any]) -> str:
 
 
 def _processes(results: dict[str, Any]) -> str:
-    head = ("forward + backward, task-steps/min", "cores", "one process, threads", "processes of one thread")
+    ways = ("threads in each operation", "side by side", "processes of one thread")
+    head = ("forward + backward, task-steps/min", "cores", *ways)
     rows = [
         (sizes(row), str(row["count"]), *(number(rate) for rate in row["task_steps_per_minute"].values()))
         for row in results.get("processes", ())
