@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from metarules.pretrained import load_rule as load_rule
     from metarules.pretrained import save_rule as save_rule
     from metarules.pretrained import shipped_rules as shipped_rules
+    from metarules.pretrained import shipped_run as shipped_run
     from metarules.tasks import load_dataset as load_dataset
     from metarules.tasks import make_task as make_task
     from metarules.tasks import read_dataset as read_dataset
@@ -67,6 +68,7 @@ _HOMES = {
     "load_rule": "pretrained",
     "save_rule": "pretrained",
     "shipped_rules": "pretrained",
+    "shipped_run": "pretrained",
     "ridge_cosine_loss": "meta_objective",
     "learn": "inner_loop",
     "unroll": "inner_loop",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from metarules.classic_rules import CLASSIC_RULES, get_rule
-from metarules.pretrained import load_rule, shipped_rules
-from metarules.update_rule import LocalRule, UpdateRule
+from metarules.pretrained import load_rule, shipped_rules, shipped_run
+from metarules.update_rule import UpdateRule
 
-LOCAL_START = "local_start"  # `LocalRule` as it is before meta-training: what a learned rule has to beat
+LOCAL_START = "local_start"  # what the shipped `local` was before meta-training: what a learned rule has to beat
 SUFFIX = ".safetensors"
 
 
@@ -39,7 +39,7 @@ def find_rule(name: str, n_classes: int = 10) -> UpdateRule:
     if name.endswith(SUFFIX) or name in shipped_rules():
         return load_rule(name)
     if name == LOCAL_START:
-        return LocalRule()
+        return load_rule(shipped_run("local") / "snapshots" / "000000.safetensors")
     if name not in CLASSIC_RULES:
         raise ValueError(f"rule is {name!r}; allowed: {', '.join(rule_names())}, or the path of a {SUFFIX} file")
     rule = get_rule(name)

@@ -84,7 +84,8 @@ def evolution(folder: Any) -> Evolution:
     """Read a run's snapshots and log.
 
     Args:
-        folder: the run's, as given to `--out` (str or Path). The run need not be over.
+        folder: the run's, as given to `--out` (str or Path), or `pretrained.shipped_run(name)`. The run need not be
+            over.
 
     Raises:
         FileNotFoundError: no such folder, no log or no snapshots in it, or one of the snapshots missing.
@@ -122,8 +123,8 @@ def follow(
 
     Args:
         evolution: the snapshots.
-        task: x [*tasks, N, n_0]; six times `labels_per_class` examples of every class, one part to fit the read-out
-            (that of `validate`), five to score it.
+        task: x [*tasks, N, n_0]; six times `labels_per_class` examples of every class, each part of which fits the
+            read-out of `validate` in turn, to be scored on the others.
         generator: source of everything random.
         widths: of the base model's layers above the input.
         steps, batch_size: of the inner loop; None takes what the last snapshot recommends, the batch cut to N.

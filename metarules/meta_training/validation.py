@@ -105,10 +105,23 @@ def few_shot(phi: BaseModelState, labelled: Sequence[Batch], n_classes: int) -> 
     Raises:
         ValueError: fewer than two batches, or one without labels.
     """
+    x = torch.cat([batch.x for batch in labelled], -2)
+    return few_shot_features(forward_unchecked(phi, x).features, labelled, n_classes)
+
+
+def few_shot_features(features: Tensor, labelled: Sequence[Batch], n_classes: int) -> Tensor:
+    """`few_shot` of any representation.
+
+    Args:
+        features: of the labelled batches, one after the other [*tasks, batches x n, f].
+        labelled: the batches, of which y alone is read.
+        n_classes: number of classes.
+
+    Returns, Raises: as `few_shot`.
+    """
     if len(labelled) < 2:
         raise ValueError(f"labelled holds {len(labelled)} batch(es); allowed: one to fit and at least one to score")
-    targets = [one_hot(batch.y, n_classes, phi.dtype) for batch in labelled if batch.y is not None]
+    targets = [one_hot(batch.y, n_classes, features.dtype) for batch in labelled if batch.y is not None]
     if len(targets) < len(labelled):
         raise ValueError("labelled holds a batch with y None; allowed: batches with labels")
-    features = forward_unchecked(phi, torch.cat([batch.x for batch in labelled], -2)).features
     return score_in_turn(features, torch.cat(targets, -2), len(labelled), _OBJECTIVE).accuracy_b.mean(0)

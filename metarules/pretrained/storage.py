@@ -32,11 +32,25 @@ _KINDS: dict[str, tuple[type[UpdateRule], type[Any]]] = {
 
 def shipped_rules() -> tuple[str, ...]:
     """Names of the rules that come with the package, for `load_rule`."""
-    folder = resources.files("metarules.pretrained") / "rules"
+    folder = _folder()
     if not folder.is_dir():
         return ()
     names = (entry.name for entry in folder.iterdir() if entry.name.endswith(".safetensors"))
     return tuple(sorted(name.removesuffix(".safetensors") for name in names))
+
+
+def shipped_run(name: str) -> Path:
+    """Folder of the meta-training run that made a shipped rule: its log and snapshots, for `meta_training.evolution`.
+
+    Raises:
+        ValueError: an unknown name.
+        FileNotFoundError: a rule that comes without its run.
+    """
+    check_choice("name", name, shipped_rules())
+    folder = _folder() / f"{name}_run"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"name is {name!r}, whose run does not come with the package")
+    return folder
 
 
 def load_rule(name_or_path: str | os.PathLike[str]) -> UpdateRule:
@@ -130,7 +144,11 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
             f"name_or_path is {str(name_or_path)!r}; allowed: a shipped name ({', '.join(shipped_rules()) or 'none'}) "
             "or a file ending in .safetensors (pickled files are never loaded)"
         )
-    return Path(str(resources.files("metarules.pretrained") / "rules" / f"{name_or_path}.safetensors"))
+    return _folder() / f"{name_or_path}.safetensors"
+
+
+def _folder() -> Path:
+    return Path(str(resources.files("metarules.pretrained"))) / "rules"
 
 
 def _diagnose(path: Path) -> str:

@@ -1,0 +1,142 @@
+"""Judge finished runs of one setting on held-out data alone, and put the best one's rule and run into the package.
+
+    python tools/ship.py runs/laptop-0 runs/laptop-1 runs/laptop-2
+
+Writes, beside the shipped rule: local_seeds.csv, the spread over the runs; local_held_out.csv, what the chosen rule,
+its start, and some baselines are worth on held-out tasks, by net and by inner steps. No digit is read here: the card's
+numbers on digits come from `python -m metarules.evaluation`, afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metarules._files import write_atomically
+from metarules.evaluation.baselines import baseline_features
+from metarules.meta_training import Judge, JudgeSettings
+from metarules.meta_training.evolution import LOG, SNAPSHOTS
+from metarules.meta_training.run import RULE
+from metarules.meta_training.validation import N_SETS, few_shot_features
+from metarules.meta_training.workers import Workers
+from metarules.pretrained import load_rule, save_rule
+from metarules.tasks import Task
+from metarules.tasks.distribution import DistributionSettings
+from metarules.update_rule import UpdateRule
+
+FOLDER = Path(__file__).resolve().parents[1] / "metarules" / "pretrained" / "rules"
+TASKS = 32  # of each kind
+USUAL = (32, 32, 32)
+NETS = (USUAL, (64, 32), (64, 64, 32), (128, 128, 32), (256, 32), (64, 64, 64, 64, 32))
+STEPS = (25, 50, 200, 400, 1000)  # besides the recommended number
+BASELINES = ("raw", "random_init", "pca_32", "kmeans_32", "kmeans_64")
+
+
+def judge(widths: tuple[int, ...] = USUAL, tasks: int = TASKS, steps: int = 100) -> Judge:
+    return Judge(DistributionSettings(), JudgeSettings(tasks=tasks, widths=widths, steps=steps), workers=Workers(2))
+
+
+def seeds_table(runs: Iterable[Path]) -> tuple[list[dict[str, str]], Path]:
+    """A row for each run, and the run with the best mean over both kinds of held-out tasks."""
+    held_out, rows, best = judge(), [], (0.0, Path())
+    for run in runs:
+        rule, start = load_rule(run / RULE), load_rule(run / SNAPSHOTS / "000000.safetensors")
+        after, before = held_out(rule), held_out(start)
+        gain = torch.cat(list(after.values())) - torch.cat(list(before.values()))
+        mean = float(torch.cat(list(after.values())).mean())
+        best = max(best, (mean, run))
+        row = {"seed": str(rule.card["seed"]), "meta-step": str(rule.card["meta_steps"])}
+        for kind in after:
+            row |= {f"{kind}, start": f"{float(before[kind].mean()):.4f}", kind: f"{float(after[kind].mean()):.4f}"}
+        error = float(gain.std(correction=1)) / len(gain) ** 0.5
+        rows.append(
+            {**row, "mean": f"{mean:.4f}", "gain": f"{float(gain.mean()):.4f}", "standard error": f"{error:.4f}"}
+        )
+    return rows, best[1]
+
+
+def held_out_table(rules: Mapping[str, UpdateRule]) -> list[dict[str, str]]:
+    """Rules by net at the recommended steps, then by steps on the usual net, then baselines on the same tasks."""
+    rows = []
+    cases = [(widths, 100) for widths in NETS] + [(USUAL, steps) for steps in STEPS]
+    for widths, steps in cases:
+        held_out = judge(widths, TASKS // 2, steps)
+        for name, rule in rules.items():
+            if name == "start" and steps != 100:
+                continue
+            rows.append(_row(name, f"64-{'-'.join(map(str, widths))}", str(steps), held_out(rule)))
+            print(rows[-1], flush=True)
+    for name in BASELINES:
+        rows.append(_row(name, "", "", _baseline(name, judge(tasks=TASKS // 2))))
+        print(rows[-1], flush=True)
+    return rows
+
+
+def _row(name: str, net: str, steps: str, scores: Mapping[str, Tensor]) -> dict[str, str]:
+    row = {"representation": name, "net": net, "steps": steps}
+    for kind, found in scores.items():
+        row |= {kind: f"{float(found.mean()):.4f}", f"{kind}, standard error": f"{_error(found):.4f}"}
+    return row
+
+
+def _error(found: Tensor) -> float:
+    return float(found.std(correction=1)) / len(found) ** 0.5
+
+
+def _baseline(name: str, held_out: Judge) -> dict[str, Tensor]:
+    """A baseline's few-shot accuracy on each task, by the validation's own read-out."""
+    scores = {}
+    for kind, task in held_out.tasks.items():
+        found = []
+        for i, (x, y) in enumerate(zip(task.x, task.y, strict=True)):
+            seen = Task(baseline_features(name, x, seed=i), y, task.n_classes)
+            labelled = seen.sample_labelled(10, torch.Generator().manual_seed(i), N_SETS)
+            found.append(few_shot_features(torch.cat([batch.x for batch in labelled]), labelled, task.n_classes))
+        scores[kind] = torch.stack(found)
+    return scores
+
+
+def ship(run: Path) -> None:
+    """Copy a run's rule, log and snapshots into the package."""
+    save_rule(load_rule(run / RULE), FOLDER / "local.safetensors")
+    there = FOLDER / "local_run"
+    if there.exists():
+        shutil.rmtree(there)
+    (there / SNAPSHOTS).mkdir(parents=True)
+    for path in [run / LOG, *sorted((run / SNAPSHOTS).glob("*.safetensors"))]:
+        shutil.copyfile(path, there / path.relative_to(run))
+
+
+def write(name: str, rows: list[dict[str, str]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(FOLDER / name, text.getvalue().encode())
+    print(text.getvalue(), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs")
+    parser.add_argument("--seeds-only", action="store_true", help="write local_seeds.csv and nothing else")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    rows, best = seeds_table(given.runs)
+    write("local_seeds.csv", rows)
+    if given.seeds_only:
+        return
+    ship(best)
+    rules = {"local": load_rule(best / RULE), "start": load_rule(best / SNAPSHOTS / "000000.safetensors")}
+    write("local_held_out.csv", held_out_table(rules))
+
+
+if __name__ == "__main__":
+    main()
