@@ -208,6 +208,17 @@ def test_the_seed_decides_everything():
     assert not same(theta(first), theta(other))
 
 
+def test_parameters_that_are_not_trained_do_not_decay():
+    t = trainer(weight_decay=0.5)
+    t.rule.requires_grad_(False)
+    t.rule.forward_readout.requires_grad_(True)
+    before = theta(t)
+    t.step()
+    after = theta(t)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and all(name.startswith("forward_readout.") for name in moved)
+
+
 def test_groups_take_turns_live_and_are_born_anew():
     t = trainer(groups=3)
     births = 0

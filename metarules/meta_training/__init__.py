@@ -15,3 +15,4 @@ from metarules.meta_training.ranks import Ranks as Ranks
 from metarules.meta_training.run import run as run
 from metarules.meta_training.settings import MetaTrainingSettings as MetaTrainingSettings
 from metarules.meta_training.validation import validate as validate
+from metarules.meta_training.workers import Workers as Workers

@@ -137,7 +137,7 @@ class MetaTrainer:
                 slot.group = found.group
         total, norm = self._summed(gradient, total, norm)
         for name, p in theta.items():
-            p.grad = gradient[name]
+            p.grad = gradient[name] if p.requires_grad else None  # AdamW would let the others decay
         rate = self._learning_rate()
         usable = math.isfinite(norm) and math.isfinite(total)
         if usable:
