@@ -1,8 +1,8 @@
 """Meta-training's levers at equal budget: each change of one setting against the laptop preset, by validation alone.
 
-    python tools/levers.py --workers 2        # two to four minutes of one core for each run; leaves off where it was
+    python tools/levers.py --workers 2        # two minutes of one core for each run; leaves off where it was
 
-Every run has 300 group-steps (a group taught for one truncation), whatever its lever, and is judged at its end by the
+Every run has 200 group-steps (a group taught for one truncation), whatever its lever, and is judged at its end by the
 averaged theta on 32 held-out tasks of each kind. The table goes beside the shipped rule's card.
 """
 
@@ -28,9 +28,12 @@ from metarules.tasks.distribution import DistributionSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "metarules" / "pretrained" / "rules" / "local_levers.csv"
-BUDGET = 300  # group-steps
+BUDGET = 200  # group-steps
 TASKS = 32  # of each kind
-COMMON = ("train.groups_per_step=1", "train.groups=8", f"keep.validate_every={10 * BUDGET}", "judge.tasks=1")
+COMMON = (
+    *("train.groups_per_step=1", "train.groups=8", "train.warm_up=20", "train.average=0.98"),
+    *(f"keep.validate_every={10 * BUDGET}", "judge.tasks=1"),
+)
 HALF = (f"train.meta_steps={BUDGET // 2}", "train.warm_up=10")  # levers that double what one update costs
 
 # those we thought most of come first: a table can be made of whatever is done
@@ -54,7 +57,7 @@ LEVERS: dict[str, tuple[str, ...]] = {
     "lambda: 1": ("train.objective.ridge=1",),
     "learning rate: 1e-3": ("train.learning_rate=1e-3",),
     "learning rate: 8e-3": ("train.learning_rate=8e-3",),
-    "batches: 100 to 250, 0.6 of the updates": ("train.batch_size=(100,250)", "train.meta_steps=180"),
+    "batches: 100 to 250, 0.6 of the updates": ("train.batch_size=(100,250)", f"train.meta_steps={BUDGET * 3 // 5}"),
     "objective: cosine distance": ("train.objective.logit_scale=0",),
     "objective: with regression targets": ("train.regression=0.5",),
     "truncations: 8 to 16, half the updates": ("train.truncation=(8,16)", *HALF),
