@@ -34,7 +34,7 @@ from metarules.update_rule import UpdateRule
 FOLDER = Path(__file__).resolve().parents[1] / "metarules" / "pretrained" / "rules"
 TASKS = 32  # of each kind
 USUAL = (32, 32, 32)
-NETS = (USUAL, (64, 32), (64, 64, 32), (128, 128, 32), (256, 32), (64, 64, 64, 64, 32))
+NETS = (USUAL, (64, 64, 32), (128, 128, 32), (256, 32), (64, 64, 64, 64, 32))
 STEPS = (25, 50, 200, 400, 1000)  # besides the recommended number
 BASELINES = ("raw", "random_init", "pca_32", "kmeans_32", "kmeans_64")
 
@@ -67,14 +67,14 @@ def held_out_table(rules: Mapping[str, UpdateRule]) -> list[dict[str, str]]:
     rows = []
     cases = [(widths, 100) for widths in NETS] + [(USUAL, steps) for steps in STEPS]
     for widths, steps in cases:
-        held_out = judge(widths, TASKS // 2, steps)
+        held_out = judge(widths, TASKS // 4, steps)
         for name, rule in rules.items():
             if name == "start" and steps != 100:
                 continue
             rows.append(_row(name, f"64-{'-'.join(map(str, widths))}", str(steps), held_out(rule)))
             print(rows[-1], flush=True)
     for name in BASELINES:
-        rows.append(_row(name, "", "", _baseline(name, judge(tasks=TASKS // 2))))
+        rows.append(_row(name, "", "", _baseline(name, judge(tasks=TASKS // 4))))
         print(rows[-1], flush=True)
     return rows
 
