@@ -148,7 +148,7 @@ def test_shipped_rules_load_teach_and_tell_their_story(name: str):
     rule = load_rule(name)
     assert all(torch.isfinite(p).all() for p in rule.parameters())
     # what a reader needs to judge the numbers: how it was made, how long it took, how it went, who looked at digits
-    for key in ("what", "seed", "revision", "minutes", "meta_steps", "validation", "meta_training", "digits_reads"):
+    for key in ("what", "seed", "revision", "minutes", "meta_steps", "validation", "plan", "digits_reads"):
         assert key in rule.card, key
     assert rule.card["validation"][-1]["glyphs"] > rule.card["validation"][0]["glyphs"]
     assert rule.recommended == InnerSettings(**rule.card["recommended"])
