@@ -92,7 +92,8 @@ class Plan:
 PARTS = ("train", "data", "rule", "judge", "keep")
 
 PRESETS: dict[str, Plan] = {
-    # Two minutes on two cores, for a lesson: the usual net on data of the usual form, where little practice shows most.
+    # Two minutes on two cores, for a lesson: the usual net on the kinds of data that are validated, where little
+    # practice shows most. No rule to keep: it has seen too little else.
     "demo": Plan(
         train=MetaTrainingSettings(
             meta_steps=130,
@@ -103,7 +104,7 @@ PRESETS: dict[str, Plan] = {
             warm_up=10,
             average=0.95,
         ),
-        data=DistributionSettings(usual_share=1.0),
+        data=DistributionSettings(usual_share=1.0, mixture_weight=0, sparse_weight=0, binary_weight=0, shape_weight=0),
         judge=JudgeSettings(batch_size=100),
         keep=KeepSettings(validate_every=130),  # at the start and at the end: one takes ten seconds
         preset="demo",
