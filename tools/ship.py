@@ -32,6 +32,7 @@ from metarules.tasks.distribution import DistributionSettings
 from metarules.update_rule import UpdateRule
 
 FOLDER = Path(__file__).resolve().parents[1] / "metarules" / "pretrained" / "rules"
+START = f"{SNAPSHOTS}/000000.safetensors"  # in a run's folder: theta before meta-training
 TASKS = 32  # of each kind
 USUAL = (32, 32, 32)
 NETS = (USUAL, (64, 64, 32), (128, 128, 32), (256, 32), (64, 64, 64, 64, 32))
@@ -47,7 +48,7 @@ def seeds_table(runs: Iterable[Path]) -> tuple[list[dict[str, str]], Path]:
     """A row for each run, and the run with the best mean over both kinds of held-out tasks."""
     held_out, rows, best = judge(), [], (0.0, Path())
     for run in runs:
-        rule, start = load_rule(run / RULE), load_rule(run / SNAPSHOTS / "000000.safetensors")
+        rule, start = load_rule(run / RULE), load_rule(run / START)
         after, before = held_out(rule), held_out(start)
         gain = torch.cat(list(after.values())) - torch.cat(list(before.values()))
         mean = float(torch.cat(list(after.values())).mean())
@@ -55,10 +56,8 @@ def seeds_table(runs: Iterable[Path]) -> tuple[list[dict[str, str]], Path]:
         row = {"seed": str(rule.card["seed"]), "meta-step": str(rule.card["meta_steps"])}
         for kind in after:
             row |= {f"{kind}, start": f"{float(before[kind].mean()):.4f}", kind: f"{float(after[kind].mean()):.4f}"}
-        error = float(gain.std(correction=1)) / len(gain) ** 0.5
-        rows.append(
-            {**row, "mean": f"{mean:.4f}", "gain": f"{float(gain.mean()):.4f}", "standard error": f"{error:.4f}"}
-        )
+        row |= {"mean": f"{mean:.4f}", "gain": f"{float(gain.mean()):.4f}", "standard error": f"{_error(gain):.4f}"}
+        rows.append(row)
     return rows, best[1]
 
 
@@ -73,8 +72,9 @@ def held_out_table(rules: Mapping[str, UpdateRule]) -> list[dict[str, str]]:
                 continue
             rows.append(_row(name, f"64-{'-'.join(map(str, widths))}", str(steps), held_out(rule)))
             print(rows[-1], flush=True)
+    held_out = judge(tasks=TASKS // 4)
     for name in BASELINES:
-        rows.append(_row(name, "", "", _baseline(name, judge(tasks=TASKS // 4))))
+        rows.append(_row(name, "", "", _baseline(name, held_out)))
         print(rows[-1], flush=True)
     return rows
 
@@ -134,7 +134,7 @@ def main() -> None:
     if given.seeds_only:
         return
     ship(best)
-    rules = {"local": load_rule(best / RULE), "start": load_rule(best / SNAPSHOTS / "000000.safetensors")}
+    rules = {"local": load_rule(best / RULE), "start": load_rule(best / START)}
     write("local_held_out.csv", held_out_table(rules))
 
 
