@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -29,3 +32,21 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> str:
+    """Write rows as CSV, the first row's keys as the head, as `write_atomically` does.
+
+    Args:
+        path: where to.
+        rows: one or more, all with the same keys.
+
+    Returns:
+        What was written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
+    return text.getvalue()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import os
 
 import pytest
 import torch
 
 from metarules._checks import check_choice, check_names, check_number, check_tensor
-from metarules._files import write_atomically
+from metarules._files import write_atomically, write_table
 
 
 @pytest.mark.parametrize(
@@ -61,3 +62,11 @@ def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):
     monkeypatch.undo()
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+def test_a_table_reads_back_as_it_was_written(tmp_path):
+    rows = [{"lever": "lambda: 10", "set": "a=(1, 2) b=3"}, {"lever": 'said "more"', "set": ""}]
+    text = write_table(tmp_path / "table.csv", rows)
+    assert (tmp_path / "table.csv").read_bytes().decode() == text
+    with (tmp_path / "table.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == rows

@@ -9,8 +9,6 @@ averaged theta on 32 held-out tasks of each kind. The table goes beside the ship
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import os
 import subprocess
 import sys
@@ -21,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metarules._files import write_atomically
+from metarules._files import write_table
 from metarules.meta_training import Judge, JudgeSettings
 from metarules.pretrained import load_rule
 from metarules.tasks.distribution import DistributionSettings
@@ -121,12 +119,7 @@ def main() -> None:
             list(pool.map(lambda job: train(given.out, *job), jobs))
     rows = table(given.out, LEVERS, given.seeds)
     if rows:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(TABLE, text.getvalue().encode())
-        print(text.getvalue())
+        print(write_table(TABLE, rows))
 
 
 if __name__ == "__main__":

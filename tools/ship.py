@@ -10,8 +10,6 @@ numbers on digits come from `python -m metarules.evaluation`, afterwards.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metarules._files import write_atomically
+from metarules._files import write_table
 from metarules.evaluation.baselines import baseline_features
 from metarules.meta_training import Judge, JudgeSettings
 from metarules.meta_training.evolution import LOG, SNAPSHOTS
@@ -114,15 +112,6 @@ def ship(run: Path) -> None:
         shutil.copyfile(path, there / path.relative_to(run))
 
 
-def write(name: str, rows: list[dict[str, str]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(FOLDER / name, text.getvalue().encode())
-    print(text.getvalue(), flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs")
@@ -130,12 +119,12 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows, best = seeds_table(given.runs)
-    write("local_seeds.csv", rows)
+    print(write_table(FOLDER / "local_seeds.csv", rows), flush=True)
     if given.seeds_only:
         return
     ship(best)
     rules = {"local": load_rule(best / RULE), "start": load_rule(best / START)}
-    write("local_held_out.csv", held_out_table(rules))
+    write_table(FOLDER / "local_held_out.csv", held_out_table(rules))
 
 
 if __name__ == "__main__":
