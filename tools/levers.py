@@ -103,6 +103,7 @@ def table(out: Path, levers: Iterable[str], seeds: Iterable[int]) -> list[dict[s
         for kind, values in zip(judge.tasks, found.unbind(1), strict=True):
             row |= {f"{kind}, seed {seed}": f"{float(v.mean()):.3f}" for seed, v in zip(seeds, values, strict=True)}
         rows.append({**row, "difference": f"{float(more.mean()):+.3f}", "standard error": f"{error:.3f}"})
+        print(", ".join(rows[-1].values()), flush=True)
     return rows
 
 
@@ -119,7 +120,7 @@ def main() -> None:
             list(pool.map(lambda job: train(given.out, *job), jobs))
     rows = table(given.out, LEVERS, given.seeds)
     if rows:
-        print(write_table(TABLE, rows))
+        write_table(TABLE, rows)
 
 
 if __name__ == "__main__":
