@@ -33,7 +33,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "metarules" / "pretrained" / "rul
 START = f"{SNAPSHOTS}/000000.safetensors"  # in a run's folder: theta before meta-training
 TASKS = 32  # of each kind
 USUAL = (32, 32, 32)
-NETS = (USUAL, (64, 64, 32), (128, 128, 32), (256, 32), (64, 64, 64, 64, 32))
+NETS = (USUAL, (64, 64, 32), (128, 128, 32), (256, 32), (64, 64, 64, 64, 32), (128, 128, 128, 128, 32))
 STEPS = (25, 50, 200, 400, 1000)  # besides the recommended number
 BASELINES = ("raw", "random_init", "pca_32", "kmeans_32", "kmeans_64")
 
