@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Files that are whole or not there at all, and the tables that some of them hold."""
 
 from __future__ import annotations
 
@@ -34,19 +34,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> str:
-    """Write rows as CSV, the first row's keys as the head, as `write_atomically` does.
+def csv_text(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows as CSV, with the first one's keys as the head.
 
     Args:
-        path: where to.
         rows: one or more, all with the same keys.
-
-    Returns:
-        What was written.
     """
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
     return text.getvalue()

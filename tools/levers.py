@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metarules._files import write_table
+from metarules._files import csv_text, write_atomically
 from metarules.meta_training import Judge, JudgeSettings
 from metarules.pretrained import load_rule
 from metarules.tasks.distribution import DistributionSettings
@@ -120,7 +120,7 @@ def main() -> None:
             list(pool.map(lambda job: train(given.out, *job), jobs))
     rows = table(given.out, LEVERS, given.seeds)
     if rows:
-        write_table(TABLE, rows)
+        write_atomically(TABLE, csv_text(rows).encode())
 
 
 if __name__ == "__main__":

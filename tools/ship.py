@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metarules._files import write_table
+from metarules._files import csv_text, write_atomically
 from metarules.evaluation.baselines import baseline_features
 from metarules.meta_training import Judge, JudgeSettings
 from metarules.meta_training.evolution import LOG, SNAPSHOTS
@@ -119,12 +119,13 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows, best = seeds_table(given.runs)
-    print(write_table(FOLDER / "local_seeds.csv", rows), flush=True)
+    write_atomically(FOLDER / "local_seeds.csv", csv_text(rows).encode())
+    print(csv_text(rows), flush=True)
     if given.seeds_only:
         return
     ship(best)
     rules = {"local": load_rule(best / RULE), "start": load_rule(best / START)}
-    write_table(FOLDER / "local_held_out.csv", held_out_table(rules))
+    write_atomically(FOLDER / "local_held_out.csv", csv_text(held_out_table(rules)).encode())
 
 
 if __name__ == "__main__":

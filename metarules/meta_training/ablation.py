@@ -10,8 +10,6 @@ better: the table says what the trained rule leans on, not what a rule needs.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +20,7 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_number
-from metarules._files import write_atomically
+from metarules._files import csv_text, write_atomically
 from metarules._threads import use_threads
 from metarules.meta_training.validation import N_TASKS, held_out, validate
 from metarules.pretrained import load_rule
@@ -180,17 +178,14 @@ def ablation_csv(rows: Sequence[AblationRow]) -> str:
     Args:
         rows: from `ablation`.
     """
-    text = io.StringIO(newline="")
-    kinds = list(rows[0].accuracy)
-    pairs = [f"{name}_{part}" for name in (*kinds, "mean") for part in ("difference", "stderr")]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["what", *kinds, *pairs])
-    for row in rows:
-        numbers = [row.accuracy[kind] for kind in kinds]
-        for name in (*kinds, "mean"):
-            numbers += [row.difference[name], row.stderr[name]]
-        writer.writerow([row.what, *(f"{number:.4f}" for number in numbers)])
-    return text.getvalue()
+    return csv_text([_cells(row) for row in rows])
+
+
+def _cells(row: AblationRow) -> dict[str, str]:
+    numbers = dict(row.accuracy)
+    for name in (*row.accuracy, "mean"):
+        numbers |= {f"{name}_difference": row.difference[name], f"{name}_stderr": row.stderr[name]}
+    return {"what": row.what, **{name: f"{number:.4f}" for name, number in numbers.items()}}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
