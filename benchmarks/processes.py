@@ -19,7 +19,7 @@ from benchmarks.cases import Case, build, from_json
 from benchmarks.steps import Options
 from metarules._memory import keep_memory
 from metarules._threads import available_cores
-from metarules.meta_training.workers import Workers
+from metarules._workers import Workers
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from metarules.base_model import init_state
-from metarules.meta_training import ablation as module
-from metarules.meta_training.ablation import WHOLE, ablation, ablation_csv, ablation_table, main, rebuilt, variants
-from metarules.meta_training.validation import validate
+from metarules.evaluation import ablation as module
+from metarules.evaluation.ablation import WHOLE, ablation, ablation_csv, ablation_table, main, rebuilt, variants
+from metarules.evaluation.held_out import validate
 from metarules.pretrained import load_rule, save_rule
 from metarules.tasks import Task
 from metarules.update_rule import LOCAL_INPUTS, LOCAL_TERMS, LocalRule, LocalRuleSettings

@@ -21,12 +21,12 @@ from metarules.classic_rules import get_rule
 from metarules.evaluation import probe_splits
 from metarules.evaluation.probe import ALPHAS
 from metarules.plots import EmbeddingFilm, project
+from metarules.studies.drawing import Follower
+from metarules.studies.trajectory import Exploration
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.tasks.drawing import EXAMPLES, bitmap_to_digit, draw_bitmap, drawn_dataset, drawn_digit
 from metarules.widgets import DigitPad, InnerLoopExplorer, explore
 from metarules.widgets.canvas import Canvas, digit_png
-from metarules.widgets.drawing_core import Follower
-from metarules.widgets.inner_loop_core import Exploration
 from metarules.widgets.layers import LayersExplorer
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,9 +21,9 @@ from metarules.evaluation import (
     rule_features,
 )
 from metarules.evaluation.protocol import inner_settings
-from metarules.evaluation.rules import LOCAL_START, find_rule, rule_label, rule_names
 from metarules.inner_loop import DivergenceError
 from metarules.pretrained import save_rule, shipped_rules
+from metarules.pretrained.finding import LOCAL_START, find_rule, rule_label, rule_names
 from metarules.tasks import Dataset, load_dataset, make_task
 from metarules.update_rule import Batch, InnerSettings, LocalRule, Trace, UpdateRule
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from metarules.inner_loop import learn
-from metarules.meta_training.evolution import evolution, follow, is_snapshot_step
+from metarules.meta_training.log import is_snapshot_step
 from metarules.plots.evolution import COLUMNS, ROWS, evolution_figure, evolution_filters
 from metarules.plots.style import figure_to_png
 from metarules.pretrained import save_rule
+from metarules.studies.evolution import evolution, follow
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, LocalRuleSettings
 

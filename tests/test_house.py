@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "metarules"
 # Top to bottom, as in the README. `tasks` stands above `inner_loop`, which draws its batches from a Task.
 ORDER = (
-    ("_checks", "_files", "_memory"),
-    ("_threads",),
+    ("_checks", "_files", "_memory", "_work"),
+    ("_threads", "_workers"),
     ("base_model",),
     ("update_rule",),
     ("classic_rules",),
@@ -19,8 +19,9 @@ ORDER = (
     ("meta_objective",),
     ("tasks",),
     ("inner_loop",),
-    ("meta_training",),
     ("evaluation",),
+    ("meta_training",),
+    ("studies",),
     ("plots",),
     ("widgets",),
     ("exercises",),

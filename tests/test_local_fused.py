@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metarules.base_model import BaseModelState, init_state
-from metarules.update_rule import Batch, LocalRule, LocalRuleSettings, local_fused
-from metarules.update_rule.local_fused import LOWER, UPPER, low_rank_products, read_neurons
-from metarules.update_rule.local_networks import UpdateNetwork, dense
-from metarules.update_rule.local_readout import plain_products
+from metarules.update_rule import Batch, LocalRule, LocalRuleSettings
+from metarules.update_rule.local import fused
+from metarules.update_rule.local.fused import LOWER, UPPER, low_rank_products, read_neurons
+from metarules.update_rule.local.networks import UpdateNetwork, dense
+from metarules.update_rule.local.readout import plain_products
 from metarules.update_rule.terms import READOUTS
 
 DOUBLE = torch.float64
@@ -64,7 +65,7 @@ def test_gradients_are_those_of_the_plain_path(sizes, tasks, batch, readouts, ba
     rule = shaken(readouts=readouts, backward_update=backward)
     phi, x = state(tuple(sizes), tasks), noise(*tasks, batch, sizes[0], seed=3).requires_grad_()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local_fused, "_BLOCK", block)
+        patch.setattr(fused, "_BLOCK", block)
         fast = gradients(rule, phi, x, plain=False)
     for ours, plain in zip(fast, gradients(rule, phi, x, plain=True), strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9 * float(plain.abs().max()) + 1e-12)
@@ -79,7 +80,7 @@ def network() -> UpdateNetwork:
 
 @pytest.mark.parametrize("block", [1, 12_800])
 def test_read_neurons_by_finite_differences(monkeypatch: pytest.MonkeyPatch, block: int):
-    monkeypatch.setattr(local_fused, "_BLOCK", block)
+    monkeypatch.setattr(fused, "_BLOCK", block)
     net = network()
     inputs = [noise(*shape, seed=i).requires_grad_() for i, shape in enumerate([(3, 2, 4, 5), (2, 2, 4, 5), (4, 2, 4)])]
     heads = [(noise(4, 3, seed=7).requires_grad_(), noise(3, seed=8).requires_grad_())]

@@ -26,8 +26,7 @@ from torch import Tensor
 from metarules.meta_training import MetaTrainingSettings, Plan, preset, run
 from metarules.meta_training.__main__ import main
 from metarules.meta_training.card import revision
-from metarules.meta_training.evolution import is_snapshot_step
-from metarules.meta_training.log import COLUMNS, Log
+from metarules.meta_training.log import COLUMNS, Log, is_snapshot_step
 from metarules.meta_training.outer_loop import MetaStep
 from metarules.meta_training.progress import Progress
 from metarules.pretrained import load_rule, plain

@@ -15,7 +15,7 @@ from torch import Tensor
 from metarules.base_model import BaseModelState, forward
 from metarules.meta_objective import one_hot, ridge_cosine_loss, ridge_cosine_score
 from metarules.update_rule import PaperRule, Trace
-from metarules.update_rule.paper_tf import ROOT, variable_names
+from metarules.update_rule.paper.tensorflow import ROOT, variable_names
 
 REFERENCE = Path(__file__).parent / "reference"
 FLOAT64, FLOAT32, ZERO = 1e-9, 2e-5, 1e-12  # tolerances; the last one is absolute, where the reference is zero

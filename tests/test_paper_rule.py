@@ -18,7 +18,7 @@ from torch import Tensor
 from metarules.base_model import BaseModelState, LayerState, init_state
 from metarules.inner_loop import unroll
 from metarules.update_rule import PAPER_INPUTS, TERMS, Batch, PaperRule, PaperRuleSettings
-from metarules.update_rule.paper_networks import BatchNorm, Conv, weight_statistics
+from metarules.update_rule.paper.networks import BatchNorm, Conv, weight_statistics
 from metarules.update_rule.terms import column_normalised, lowrank, standardise, symmetric
 
 SIZES = (6, 7, 5, 4)

@@ -13,8 +13,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from metarules.base_model import BaseModelState, init_state
 from metarules.inner_loop import unroll
-from metarules.update_rule import PaperRule, PaperRuleSettings, paper_fast
-from metarules.update_rule.paper_autograd import (
+from metarules.update_rule import PaperRule, PaperRuleSettings
+from metarules.update_rule.paper.autograd import (
     EXAMPLES,
     FEATURES,
     PLAIN,
@@ -90,9 +90,9 @@ def test_values_and_meta_gradients_equal_those_of_the_modules_one_by_one(
         rule = rule.with_scales(inputs={"z": 0.5, "unit_id": 0}, terms={"hebb": 0})
     phi, xs = start(*tasks), list(data(2, *tasks, batch, 6))
     fast = outcome(rule, phi, unroll(rule, phi, xs, keep_graph=True))
-    assert not paper_fast.watched(rule)
+    assert not fast.watched(rule)
     handle = plainly(rule)
-    assert paper_fast.watched(rule)
+    assert fast.watched(rule)
     plain = outcome(rule, phi, unroll(rule, phi, xs, keep_graph=True))
     handle.remove()
     for a, b in zip(fast, plain, strict=True):  # two steps of a tiny batch magnify the last digits

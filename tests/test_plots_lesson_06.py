@@ -8,7 +8,8 @@ import pytest
 from metarules.plots.answering_filters import AnsweringFiltersFilm
 from metarules.plots.layer_accuracy import LayerAccuracyFilm
 from metarules.plots.learning_curves import learning_curves_figure
-from metarules.plots.neighbours import NeighboursFilm, directions, nearest_alike
+from metarules.plots.neighbours import NeighboursFilm
+from metarules.studies.planes import directions, nearest_alike
 
 
 def test_curves_are_drawn_over_the_root_of_the_steps():

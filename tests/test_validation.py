@@ -11,9 +11,9 @@ import torch
 from meta_small import DISTRIBUTION, PLAN, RULE, same, seeded, trainer
 
 from metarules.base_model import BaseModelState, LayerState, init_state
+from metarules.evaluation.held_out import KINDS
 from metarules.meta_training import Judge, JudgeSettings, validate
-from metarules.meta_training.judge import averaged_rule
-from metarules.meta_training.validation import KINDS
+from metarules.meta_training.outer_loop import averaged_rule
 from metarules.tasks import Task
 from metarules.tasks.distribution import validation_tasks
 from metarules.update_rule import Batch, LocalRule, UpdateRule

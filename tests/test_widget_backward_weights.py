@@ -24,11 +24,7 @@ from metarules.meta_objective import one_hot, ridge_fit
 from metarules.plots.backward_weights import AnglesFilm, TurnFilm, WeightsFilm, pattern_order, turn_figure
 from metarules.plots.gif import save_gif
 from metarules.pretrained import load_rule
-from metarules.tasks import Task, load_dataset, make_task
-from metarules.update_rule import Batch, LocalRule, LocalRuleSettings, UpdateRule
-from metarules.widgets import Explorable, OwnData, Stopped
-from metarules.widgets.backward_weights import BackwardWeights
-from metarules.widgets.backward_weights_core import (
+from metarules.studies.backward_weights import (
     STEPS,
     WAYS,
     angle_between,
@@ -38,6 +34,10 @@ from metarules.widgets.backward_weights_core import (
     follow_backward_weights,
     with_transport,
 )
+from metarules.tasks import Task, load_dataset, make_task
+from metarules.update_rule import Batch, LocalRule, LocalRuleSettings, UpdateRule
+from metarules.widgets import Explorable, OwnData, Stopped
+from metarules.widgets.backward_weights import BackwardWeights
 from metarules.widgets.backward_weights_view import PANELS, WAY_LABELS
 
 SMALL = 10  # inner steps in most tests

@@ -16,15 +16,15 @@ from widget_changes import changed, pictures, setting
 from metarules.base_model import BaseModelState, forward
 from metarules.classic_rules import get_rule
 from metarules.evaluation import few_shot_accuracy, learned_state, probe_splits, split_accuracy
+from metarules.evaluation.quick_probe import class_accuracy, quick_guesses
 from metarules.plots.layer_accuracy import LayerAccuracyFilm
 from metarules.plots.layer_clouds import LayerCloudsFilm
 from metarules.plots.neighbours import NeighboursFilm
+from metarules.studies.layers import DOTS, explore_layers
+from metarules.studies.trajectory import explore, some_rows
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.update_rule import LocalRule, UpdateRule
-from metarules.widgets.inner_loop_core import explore, some_rows
 from metarules.widgets.layers import LayersExplorer
-from metarules.widgets.layers_core import DOTS, explore_layers
-from metarules.widgets.quick_probe import class_accuracy, quick_guesses
 
 STEPS = 6
 PANELS = {"layers", "neighbours", "filters", "alignment", "accuracy"}

@@ -17,9 +17,7 @@ from metarules.meta_objective import MetaObjectiveSettings, one_hot, ridge_cosin
 from metarules.plots.feature_plane import PlanePicture, plane_strip, reach_of
 from metarules.plots.ridge_scores import CORNERS, CurvesPicture
 from metarules.plots.style import figure_to_png
-from metarules.widgets import Explorable
-from metarules.widgets.meta_objective_explorer import PANELS, MetaObjectiveExplorer
-from metarules.widgets.meta_objective_explorer_core import (
+from metarules.studies.objective import (
     DATA,
     LONGEST,
     MOST_LABELS,
@@ -34,6 +32,8 @@ from metarules.widgets.meta_objective_explorer_core import (
     objective,
     scene_of,
 )
+from metarules.widgets import Explorable
+from metarules.widgets.meta_objective_explorer import PANELS, MetaObjectiveExplorer
 
 ALL = set(PANELS)
 PAPER, ENTROPY = "Cosine distance (the paper's)", "Cross-entropy, logit scale 5"

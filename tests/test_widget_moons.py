@@ -19,9 +19,9 @@ from metarules.evaluation.probe import ALPHAS
 from metarules.plots import project, save_gif
 from metarules.plots.moons import MoonsFilm, moons_figure
 from metarules.pretrained import load_rule
+from metarules.studies.moons import HIDDEN, INPUTS, MoonsRun, teach_moons
 from metarules.update_rule import UpdateRule
 from metarules.widgets.film_player import FilmPlayer
-from metarules.widgets.moons_core import HIDDEN, INPUTS, MoonsRun, teach_moons
 
 STEPS = 8
 

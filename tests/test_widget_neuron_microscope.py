@@ -18,16 +18,16 @@ from widget_changes import changed, pictures, setting
 from metarules.base_model import forward, init_state
 from metarules.classic_rules import get_rule
 from metarules.evaluation import few_shot_accuracy, learned_state
-from metarules.plots.neuron import neuron_view
 from metarules.plots.neuron_figure import neuron_alt, neuron_figure, term_sheet
 from metarules.plots.neuron_terms import percent
 from metarules.plots.style import SHARP
+from metarules.studies.neuron import neuron_view
+from metarules.studies.specimen import Specimen, prepare
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.update_rule import LOCAL_TERMS, LocalRule
 from metarules.update_rule.anatomy import contributions
 from metarules.widgets import Stopped
 from metarules.widgets.neuron_microscope import NOTHING_OFF, PANELS, NeuronMicroscope
-from metarules.widgets.neuron_microscope_core import Specimen, prepare
 
 STEPS = 12  # inner steps in most tests: enough to learn something, and quick
 

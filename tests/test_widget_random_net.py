@@ -9,9 +9,9 @@ import torch
 from metarules.base_model import InitSettings, forward, init_state
 from metarules.evaluation import few_shot_accuracy
 from metarules.plots.random_net import layer_name
+from metarules.studies.random_net import random_net
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.widgets.random_net import PANELS, RandomNetExplorer
-from metarules.widgets.random_net_core import random_net
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ from metarules.classic_rules.mixed import MixedRule, MixedSettings
 from metarules.evaluation import few_shot_accuracy, learned_state
 from metarules.evaluation.diversity import effective_dimension, likeness, mean_likeness
 from metarules.plots.diversity import DimensionFilm, LikenessFilm, balance_figure, filters_over_steps, look_alike_order
+from metarules.studies.mix import OWN, OWN_LEARNED, PRESETS, Mix, run_mix
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.update_rule import Batch, LocalRule, Trace, UpdateRule
 from metarules.widgets.base import Explorable
 from metarules.widgets.own_data import OwnData
 from metarules.widgets.rule_mixer import RuleMixer
-from metarules.widgets.rule_mixer_core import OWN, OWN_LEARNED, PRESETS, Mix, run_mix
 
 STEPS = 12
 PANELS = {"filters", "likeness", "dimension", "accuracy"}

@@ -15,11 +15,13 @@ import torch
 from PIL import Image
 from widget_changes import changed, pictures, setting
 
+from metarules._work import Report, Worker
 from metarules.base_model import BaseModelState, LayerState, forward
 from metarules.classic_rules import get_rule
 from metarules.evaluation import few_shot_accuracy, learned_state, probe_splits, split_accuracy
 from metarules.plots import EmbeddingFilm, mosaic, project
 from metarules.plots.style import SHARP, new_figure
+from metarules.studies.trajectory import recording_steps, some_rows
 from metarules.tasks import Dataset, Task, load_dataset, make_task
 from metarules.update_rule import Batch, LocalRule, Trace, UpdateRule
 from metarules.widgets import (
@@ -32,9 +34,7 @@ from metarules.widgets import (
     quick_accuracy,
     show,
 )
-from metarules.widgets.inner_loop_core import recording_steps, some_rows
 from metarules.widgets.picture import side_by_side
-from metarules.widgets.work import Report, Worker
 
 STEPS = 12  # inner steps in most tests: enough to learn something, and quick
 PANELS = {"embedding", "filters", "alignment", "accuracy"}

@@ -8,8 +8,8 @@ import pytest
 import torch
 from meta_small import DISTRIBUTION, PLAN, RULE, fingerprint, same, seeded, trainer
 
+from metarules._workers import Workers
 from metarules.meta_training import Judge
-from metarules.meta_training.workers import Workers
 from metarules.update_rule import LocalRule
 
 

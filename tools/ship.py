@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from metarules._files import csv_text, write_atomically
+from metarules._workers import Workers
 from metarules.evaluation.baselines import baseline_features
+from metarules.evaluation.held_out import N_SETS, few_shot_features
 from metarules.meta_training import Judge, JudgeSettings
-from metarules.meta_training.evolution import LOG, SNAPSHOTS
+from metarules.meta_training.log import LOG, SNAPSHOTS
 from metarules.meta_training.run import RULE
-from metarules.meta_training.validation import N_SETS, few_shot_features
-from metarules.meta_training.workers import Workers
 from metarules.pretrained import load_rule, save_rule
 from metarules.tasks import Task
 from metarules.tasks.distribution import DistributionSettings

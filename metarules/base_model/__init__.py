@@ -1,5 +1,6 @@
 """The network being taught: its state phi = {W, b, V}, initial values, forward pass, and frozen form."""
 
+from metarules.base_model.batch import Batch as Batch
 from metarules.base_model.forward import Activations as Activations
 from metarules.base_model.forward import FrozenBaseModel as FrozenBaseModel
 from metarules.base_model.forward import check_input as check_input

@@ -3,8 +3,10 @@
 Source: Metz et al., ICLR 2019, sections 3.3 and 4. From the command line: `python -m metarules.meta_training --help`.
 """
 
-from metarules.meta_training.judge import Judge as Judge
-from metarules.meta_training.judge import JudgeSettings as JudgeSettings
+from metarules._workers import Workers as Workers
+from metarules.evaluation.held_out import validate as validate
+from metarules.evaluation.judge import Judge as Judge
+from metarules.evaluation.judge import JudgeSettings as JudgeSettings
 from metarules.meta_training.outer_loop import MetaStep as MetaStep
 from metarules.meta_training.outer_loop import MetaTrainer as MetaTrainer
 from metarules.meta_training.plan import PRESETS as PRESETS
@@ -14,5 +16,3 @@ from metarules.meta_training.plan import preset as preset
 from metarules.meta_training.ranks import Ranks as Ranks
 from metarules.meta_training.run import run as run
 from metarules.meta_training.settings import MetaTrainingSettings as MetaTrainingSettings
-from metarules.meta_training.validation import validate as validate
-from metarules.meta_training.workers import Workers as Workers

@@ -12,12 +12,12 @@ import torch
 from metarules._checks import check_number
 from metarules._memory import keep_memory
 from metarules._threads import available_cores, told_threads, use_threads
+from metarules._workers import Workers
 from metarules.meta_training.plan import PRESETS, Plan, preset
 from metarules.meta_training.progress import Progress
 from metarules.meta_training.ranks import RankError, Ranks
 from metarules.meta_training.run import run
 from metarules.meta_training.settings import MetaTrainingSettings
-from metarules.meta_training.workers import Workers
 
 EPILOGUE = """\
 settings: --set train.particles=16 rule.channels=24 data.usual_share=1 judge.tasks=8 keep.save_every=10

@@ -11,9 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from metarules._files import write_atomically
+from metarules.evaluation.held_out import KINDS
 from metarules.meta_training.outer_loop import MetaStep
-from metarules.meta_training.validation import KINDS
 
+SNAPSHOTS, LOG = "snapshots", "log.csv"  # names in a run's folder
 COLUMNS = ("meta_step", "minutes", "meta_loss", "gradient_norm", "learning_rate", "skipped", *KINDS)
 
 
@@ -75,3 +76,12 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 def _point(row: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(row[name]) for name in ("meta_step", "minutes", *KINDS)}
+
+
+def is_snapshot_step(meta_step: int) -> bool:
+    """Whether a run keeps a snapshot at this meta-step: 0, 1, 2, 5, 10, 20, 50, 100, .. (the last one is kept too).
+
+    Args:
+        meta_step: from 0.
+    """
+    return meta_step == 0 or str(meta_step).rstrip("0") in ("1", "2", "5")

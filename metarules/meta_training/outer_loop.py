@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metarules._workers import Workers
 from metarules.inner_loop import DivergenceError
 from metarules.meta_training.estimators import ESTIMATORS, MetaGradient
 from metarules.meta_training.lives import born
@@ -19,7 +20,6 @@ from metarules.meta_training.particles import Group
 from metarules.meta_training.randomness import generator_for
 from metarules.meta_training.ranks import Ranks
 from metarules.meta_training.settings import MetaTrainingSettings
-from metarules.meta_training.workers import Workers
 from metarules.tasks.distribution import DistributionSettings
 from metarules.update_rule import UpdateRule
 
@@ -214,3 +214,10 @@ def _check_fit(
             f"labels_per_class is {settings.labels_per_class}; allowed: 1 .. {most}, since {n} examples in "
             f"{classes} classes must fill {settings.labelled_batches} labelled batches"
         )
+
+
+def averaged_rule(trainer: MetaTrainer) -> UpdateRule:
+    """A rule of its own with the trainer's averaged theta."""
+    rule = copy.deepcopy(trainer.rule)
+    rule.load_state_dict(trainer.average, strict=False)  # buffers, where a rule has some, are no theta
+    return rule

@@ -11,15 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metarules._workers import Workers
+from metarules.evaluation.judge import Judge
 from metarules.meta_training.card import card, revision
 from metarules.meta_training.checkpoint import load_checkpoint, previous, save_checkpoint
-from metarules.meta_training.evolution import LOG, SNAPSHOTS, is_snapshot_step
-from metarules.meta_training.judge import Judge, averaged_rule
-from metarules.meta_training.log import Log
-from metarules.meta_training.outer_loop import MetaStep, MetaTrainer
+from metarules.meta_training.log import LOG, SNAPSHOTS, Log, is_snapshot_step
+from metarules.meta_training.outer_loop import MetaStep, MetaTrainer, averaged_rule
 from metarules.meta_training.plan import Plan
 from metarules.meta_training.ranks import Ranks
-from metarules.meta_training.workers import Workers
 from metarules.pretrained import save_rule
 
 CHECKPOINT = "checkpoint.safetensors"

@@ -9,7 +9,6 @@ from metarules.plots.alignment import AlignmentFilm as AlignmentFilm
 from metarules.plots.alignment import alignment_figure as alignment_figure
 from metarules.plots.embedding import EmbeddingFilm as EmbeddingFilm
 from metarules.plots.embedding import embedding_figure as embedding_figure
-from metarules.plots.embedding import project as project
 from metarules.plots.examples import EXAMPLES_ALT as EXAMPLES_ALT
 from metarules.plots.examples import examples_figure as examples_figure
 from metarules.plots.film import Film as Film
@@ -25,3 +24,4 @@ from metarules.plots.style import class_colour as class_colour
 from metarules.plots.style import class_marker as class_marker
 from metarules.plots.style import contrast as contrast
 from metarules.plots.style import figure_to_png as figure_to_png
+from metarules.studies.planes import project as project

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from metarules.meta_training.evolution import Evolution
 from metarules.plots import style
+from metarules.studies.evolution import Evolution
 from metarules.update_rule import LOCAL_TERMS
 
 STRONG = 6  # terms in colour: those with the largest coefficients of the run; the others stay grey
@@ -25,7 +25,7 @@ def evolution_figure(evolution: Evolution) -> Figure:
     """Draw meta-loss, validation accuracy and the terms' coefficients over the meta-steps.
 
     Args:
-        evolution: from `metarules.meta_training.evolution.evolution`.
+        evolution: from `metarules.studies.evolution.evolution`.
 
     Returns:
         The Figure, 9.12 x 4.3 inches. The axis of meta-steps is that of log(1 + meta-step), so that 0 has its place.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,34 +16,11 @@ from matplotlib.text import Text
 
 from metarules.plots import style
 from metarules.plots.film import Film
+from metarules.studies.objective import PlaneScene
 
 _TINT = 0.17  # of a class colour in its region, the rest is white
 _BARB = 0.05  # longest barb of an arrow head, as a share of half the height
 _WIDE, _HIGH = 4.3, 2.6  # inches of the panel's axes
-
-
-@dataclass(frozen=True, eq=False)
-class PlaneScene:
-    """One state of the plane. n_a and n_b points, k classes.
-
-    Attributes:
-        points_a, points_b: features [n_a, 2], [n_b, 2].
-        labels_a, labels_b: class numbers [n_a], [n_b].
-        weights: of the read-out [3, k], the bias in the last row.
-        moves_a, moves_b: arrows from the points, in the points' own unit.
-        class_names: [k].
-        loss: what the corner says.
-    """
-
-    points_a: np.ndarray
-    points_b: np.ndarray
-    labels_a: np.ndarray
-    labels_b: np.ndarray
-    weights: np.ndarray
-    moves_a: np.ndarray
-    moves_b: np.ndarray
-    class_names: tuple[str, ...]
-    loss: float
 
 
 def reach_of(*scenes: PlaneScene) -> float:

@@ -12,10 +12,10 @@ from matplotlib.text import Text
 
 from metarules.plots import style
 from metarules.plots.film import Film
+from metarules.studies.layers import MOST_CLOUDS
 
 WIDTH, _HEIGHT = 9.12, 2.86  # inches: as wide as two panels and the gap between them
 _BOTTOM, _ARROW, _EDGE, _MOST = 0.3, 0.22, 0.12, 2.12  # inches; _MOST is the side of a cloud where there is room
-MOST_CLOUDS = 6  # more would be too small to look at
 _DOT, _PICKED = 2.4, 3.4  # points, marker sizes
 
 

@@ -9,8 +9,8 @@ from matplotlib.colors import to_rgb
 
 from metarules.plots import style
 from metarules.plots.film import Film
+from metarules.studies.planes import SHOWN, directions
 
-SHOWN = 5  # neighbours in a row
 _UP, _FRAME, _GAP = 4, 4, 6  # pixels: of a thumbnail for each of the image's, of the frame about it, between two
 _LEFT, _FOOT, _WIDTH, _HEIGHT = 1.5, 0.1, 2.45, 2.6  # inches: place of the table of thumbnails
 
@@ -131,32 +131,6 @@ class NeighboursFilm(Film):
             f"layer at inner step {self.steps[frame]}. Of these are of its class: {layers}; before learning "
             f"{before[-1]} in the top layer."
         )
-
-
-def directions(x: np.ndarray) -> np.ndarray:
-    """Rows [n, units] centred over the n and divided by their length, float64; products of two are their cosines.
-
-    Centred, since after a ReLU many rows have one neuron alone at work, and all those would have cosine 1.
-    """
-    centred = x.astype(np.float64) - x.mean(0, dtype=np.float64)
-    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-
-
-def nearest_alike(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many of the `SHOWN` nearest of every row share its class.
-
-    Args:
-        x: activities [n, units].
-        labels: class numbers [n].
-
-    Returns:
-        Counts, [n].
-    """
-    towards = directions(x)
-    cosines = towards @ towards.T
-    np.fill_diagonal(cosines, -np.inf)
-    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : min(SHOWN, len(x) - 1)]
-    return (labels[nearest] == labels[:, None]).sum(1)
 
 
 _OTHER = np.array(to_rgb(style.BACKWARD))  # frame of a neighbour of another class

@@ -13,8 +13,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import Tensor
 
 from metarules.plots import style
-from metarules.plots.neuron import NeuronView
 from metarules.plots.neuron_terms import percent, two
+from metarules.studies.neuron import NeuronView
 from metarules.tasks import Task
 from metarules.update_rule.anatomy import Contributions
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from metarules.plots import style
 from metarules.plots.film import Film
-from metarules.plots.neuron import EXTREMES, STATISTICS, NeuronView
+from metarules.studies.neuron import EXTREMES, STATISTICS, NeuronView
 
 _SIGNAL_LIMIT = 2.5  # colours saturate here: nearly all inputs are standardised, so that few reach it
 _LABELS = {"x": "activity x", "z": "before ReLU z", "softmax": "share s"}

@@ -10,8 +10,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from metarules.plots import style
-from metarules.plots.neuron import NeuronView
 from metarules.plots.neuron_films import Look, NeuronFilm, rectangles, signs, where
+from metarules.studies.neuron import NeuronView
 
 WIDE = (9.12, 3.6)  # inches: as wide as two panels and the gap between them
 _COLUMNS, _PITCH_X, _PITCH_Y, _TILE = 8, 1.13, 1.53, 0.84  # of the sheet, inches

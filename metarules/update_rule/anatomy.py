@@ -15,13 +15,13 @@ from torch import Tensor
 
 from metarules._checks import check_number
 from metarules.base_model import BaseModelState
-from metarules.update_rule import local_networks as nets
 from metarules.update_rule.contract import Trace
-from metarules.update_rule.local import LocalRule
-from metarules.update_rule.local_settings import LOCAL_TERMS
-from metarules.update_rule.paper import PaperRule
-from metarules.update_rule.paper_mixture import GROWTH, normalise
-from metarules.update_rule.paper_networks import UNIT_ID_RANGE, weight_statistics
+from metarules.update_rule.local import networks as nets
+from metarules.update_rule.local.rule import LocalRule
+from metarules.update_rule.local.settings import LOCAL_TERMS
+from metarules.update_rule.paper.mixture import GROWTH, normalise
+from metarules.update_rule.paper.networks import UNIT_ID_RANGE, weight_statistics
+from metarules.update_rule.paper.rule import PaperRule
 from metarules.update_rule.terms import TERMS
 
 

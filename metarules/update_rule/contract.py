@@ -15,21 +15,7 @@ from torch import Tensor, nn
 
 from metarules._checks import check_examples, check_number, check_tensor
 from metarules.base_model import BaseModelState, check_input
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one inner step sees.
-
-    Attributes:
-        x: inputs [*tasks, batch, n_0].
-        y: class numbers [*tasks, batch] (int64), for the supervised rules alone; None otherwise.
-        targets: numbers to regress on [*tasks, batch, k], for a meta-objective alone; every rule ignores them.
-    """
-
-    x: Tensor
-    y: Tensor | None = None
-    targets: Tensor | None = None
+from metarules.base_model import Batch as Batch
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,20 @@
 """Widgets for the lessons: controls wired to plain functions, pictures drawn by `metarules.plots`."""
 
+from metarules._work import Stopped as Stopped
+from metarules.evaluation.quick_probe import quick_accuracy as quick_accuracy
+from metarules.studies.moons import teach_moons as teach_moons
+from metarules.studies.trajectory import Exploration as Exploration
+from metarules.studies.trajectory import explore as explore
 from metarules.widgets.backward_weights import BackwardWeights as BackwardWeights
 from metarules.widgets.base import Explorable as Explorable
 from metarules.widgets.draw_digit import DigitPad as DigitPad
 from metarules.widgets.film_player import FilmPlayer as FilmPlayer
 from metarules.widgets.inner_loop import InnerLoopExplorer as InnerLoopExplorer
-from metarules.widgets.inner_loop_core import Exploration as Exploration
-from metarules.widgets.inner_loop_core import explore as explore
 from metarules.widgets.layers import LayersExplorer as LayersExplorer
 from metarules.widgets.meta_objective_explorer import MetaObjectiveExplorer as MetaObjectiveExplorer
-from metarules.widgets.moons_core import teach_moons as teach_moons
 from metarules.widgets.neuron_microscope import NeuronMicroscope as NeuronMicroscope
 from metarules.widgets.own_data import OwnData as OwnData
 from metarules.widgets.picture import Picture as Picture
-from metarules.widgets.quick_probe import quick_accuracy as quick_accuracy
 from metarules.widgets.random_net import RandomNetExplorer as RandomNetExplorer
 from metarules.widgets.rule_mixer import RuleMixer as RuleMixer
 from metarules.widgets.show import show as show
-from metarules.widgets.work import Stopped as Stopped

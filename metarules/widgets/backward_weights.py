@@ -9,11 +9,10 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from metarules._checks import check_choice
+from metarules._work import Progress, Stopped
 from metarules.base_model import BaseModelState
 from metarules.plots.gif import save_gif
-from metarules.tasks import Task
-from metarules.update_rule import LocalRule
-from metarules.widgets.backward_weights_core import (
+from metarules.studies.backward_weights import (
     STEPS,
     WAYS,
     WEIGHT_STD,
@@ -21,9 +20,10 @@ from metarules.widgets.backward_weights_core import (
     backward_rule,
     follow_backward_weights,
 )
+from metarules.tasks import Task
+from metarules.update_rule import LocalRule
 from metarules.widgets.backward_weights_view import PANEL_LABELS, PANELS, WAY_LABELS, BackwardView
 from metarules.widgets.own_data import OwnData, Source
-from metarules.widgets.work import Progress, Stopped
 
 _PLAY_EVERY = 200  # milliseconds between frames
 _KEPT = 8  # trajectories, so that going back to one is no work: the six ways and two more

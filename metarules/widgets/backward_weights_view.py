@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from metarules.plots import Film, style
 from metarules.plots.backward_weights import AnglesFilm, TurnFilm, WeightsFilm
-from metarules.widgets.backward_weights_core import BackwardRun
+from metarules.studies.backward_weights import BackwardRun
 
 PANELS = ("weights", "turn", "angles", "backprop")  # in reading order
 PANEL_LABELS = {

@@ -13,10 +13,10 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from metarules._work import Progress, Report, Stopped, Worker
 from metarules.plots.style import DPI, PANEL
 from metarules.widgets.keys import Keys
 from metarules.widgets.picture import Picture, side_by_side, with_png
-from metarules.widgets.work import Progress, Report, Stopped, Worker
 
 PREFIX = "metarules"  # of the CSS classes, by which tests and style sheets find the parts
 _WIDTH = "920px"  # two panels and the gap between them

@@ -14,16 +14,16 @@ import traitlets
 from PIL import Image
 from torch import Tensor
 
+from metarules._work import Worker
+from metarules.studies.drawing import Followed, Follower
+from metarules.studies.trajectory import Exploration
 from metarules.tasks import Dataset, load_dataset
 from metarules.tasks.drawing import EXAMPLES, check_strokes, drawn_dataset, drawn_digit
 from metarules.widgets.base import marked
 from metarules.widgets.canvas import SIDE, Canvas, digit_png
-from metarules.widgets.drawing_core import Followed, Follower
 from metarules.widgets.inner_loop import InnerLoopExplorer
-from metarules.widgets.inner_loop_core import Exploration
 from metarules.widgets.keys import Keys
 from metarules.widgets.picture import Picture, compact_png, with_png
-from metarules.widgets.work import Worker
 
 _SIDE = 8  # pixels of a digit
 _WIDTH = "920px"

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import ipywidgets as widgets
 
+from metarules._work import Progress
 from metarules.base_model import BaseModelState
+from metarules.studies.drawing import Followed
+from metarules.studies.trajectory import Exploration, explore
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
-from metarules.widgets.drawing_core import Followed
-from metarules.widgets.inner_loop_core import Exploration, explore
 from metarules.widgets.inner_loop_view import QUICK_STEPS, View, found_rule, inputs_name, rule_menu, suited_rule
 from metarules.widgets.own_data import OwnData
-from metarules.widgets.work import Progress
 
 _PLAY_EVERY = 200  # milliseconds between frames: four pictures take about half of it on a slow laptop
 

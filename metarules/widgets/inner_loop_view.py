@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from metarules.classic_rules import CLASSIC_RULES
-from metarules.evaluation.rules import find_rule
 from metarules.plots import AccuracyFilm, AlignmentFilm, EmbeddingFilm, Film, FilterFilm
+from metarules.pretrained.finding import find_rule
+from metarules.studies.drawing import Followed
+from metarules.studies.trajectory import LABELS_PER_CLASS, Exploration
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, UpdateRule
-from metarules.widgets.drawing_core import Followed
-from metarules.widgets.inner_loop_core import LABELS_PER_CLASS, Exploration
 
 PANELS = ("embedding", "filters", "alignment", "accuracy")  # in reading order
 QUICK_STEPS = 400  # at most, when a rule is taken out of the menu: an answer within two seconds; the fold takes more

@@ -9,13 +9,14 @@ import ipywidgets as widgets
 from PIL import Image
 
 from metarules.plots.layer_clouds import WIDTH, LayerCloudsFilm
-from metarules.plots.neighbours import SHOWN, NeighboursFilm
+from metarules.plots.neighbours import NeighboursFilm
 from metarules.plots.style import DPI
+from metarules.studies.layers import explore_layers, telling_dot
+from metarules.studies.planes import SHOWN
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
 from metarules.widgets.inner_loop import InnerLoopExplorer
 from metarules.widgets.inner_loop_view import View, inputs_name
-from metarules.widgets.layers_core import explore_layers, telling_dot
 from metarules.widgets.layers_view import LayersView
 from metarules.widgets.picture import compact_png, side_by_side, with_png
 

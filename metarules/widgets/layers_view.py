@@ -13,9 +13,9 @@ from metarules.plots.answering_filters import AnsweringFiltersFilm
 from metarules.plots.layer_accuracy import LayerAccuracyFilm
 from metarules.plots.layer_clouds import LayerCloudsFilm
 from metarules.plots.neighbours import NeighboursFilm
-from metarules.widgets.inner_loop_core import LABELS_PER_CLASS
+from metarules.studies.layers import LayerExploration
+from metarules.studies.trajectory import LABELS_PER_CLASS
 from metarules.widgets.inner_loop_view import View
-from metarules.widgets.layers_core import LayerExploration
 
 LAYER_PANELS = ("layers", "neighbours", "filters", "alignment", "accuracy")  # in reading order
 

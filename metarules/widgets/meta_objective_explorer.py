@@ -7,11 +7,11 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from metarules._work import Progress
 from metarules.meta_objective import MetaObjectiveSettings, RidgeScore
 from metarules.plots.feature_plane import PlanePicture, reach_of
 from metarules.plots.ridge_scores import AnswersPicture, CurvesPicture
-from metarules.widgets.base import Explorable
-from metarules.widgets.meta_objective_explorer_core import (
+from metarules.studies.objective import (
     DATA,
     MOST_LABELS,
     RIDGES,
@@ -22,7 +22,7 @@ from metarules.widgets.meta_objective_explorer_core import (
     objective,
     scene_of,
 )
-from metarules.widgets.work import Progress
+from metarules.widgets.base import Explorable
 
 PANELS = ("plane", "answers", "ridge", "moves")
 ARROWS = {"both batches": ("a", "b"), "batch a": ("a",), "batch b": ("b",), "none": ()}

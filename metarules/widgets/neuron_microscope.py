@@ -11,18 +11,18 @@ import ipywidgets as widgets
 from PIL import Image
 
 from metarules._checks import check_number
+from metarules._work import Progress
 from metarules.plots.film import Film
-from metarules.plots.neuron import NeuronView
 from metarules.plots.neuron_films import HiddenFilm, InputsFilm
 from metarules.plots.neuron_terms import WIDE, TermsFilm, percent
 from metarules.plots.style import DPI
+from metarules.studies.neuron import NeuronView
+from metarules.studies.specimen import Specimen, prepare
 from metarules.tasks import Task
 from metarules.update_rule import LOCAL_TERMS, LocalRule
 from metarules.widgets.base import Explorable
-from metarules.widgets.neuron_microscope_core import Specimen, prepare
 from metarules.widgets.own_data import OwnData, Source
 from metarules.widgets.picture import compact_png, with_png
-from metarules.widgets.work import Progress
 
 PANELS = ("inputs", "hidden", "terms")
 NOTHING_OFF = "nothing"

@@ -7,13 +7,13 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from metarules._work import Progress
 from metarules.base_model import NONLINEARITIES
 from metarules.plots.film import Film
 from metarules.plots.random_net import CloudFilm, DepthFilm, NormFilm, SpectrumFilm, layer_name
+from metarules.studies.random_net import RandomNet, random_net
 from metarules.tasks import Task
 from metarules.widgets.own_data import OwnData
-from metarules.widgets.random_net_core import RandomNet, random_net
-from metarules.widgets.work import Progress
 
 PANELS = ("cloud", "norm", "spectrum", "depth")  # in reading order
 

@@ -9,15 +9,15 @@ from typing import Any
 import ipywidgets as widgets
 
 from metarules._checks import check_choice
+from metarules._work import Progress
 from metarules.base_model import BaseModelState
 from metarules.pretrained import load_rule
+from metarules.studies.mix import OWN, OWN_LEARNED, PRESETS, STEPS, Mix, MixRun, run_mix
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
 from metarules.widgets.inner_loop_view import inputs_name
 from metarules.widgets.own_data import OwnData
-from metarules.widgets.rule_mixer_core import OWN, OWN_LEARNED, PRESETS, STEPS, Mix, MixRun, run_mix
 from metarules.widgets.rule_mixer_view import PANELS, MixView
-from metarules.widgets.work import Progress
 
 _SHARED = {"hebb": "Hebb", "decorr": "Decorrelation", "soft": "Soft competition"}  # both families have these
 

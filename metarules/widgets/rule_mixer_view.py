@@ -8,9 +8,9 @@ from typing import Any
 
 from metarules.plots import AccuracyFilm, Film, FilterFilm
 from metarules.plots.diversity import DimensionFilm, LikenessFilm
-from metarules.widgets.inner_loop_core import LABELS_PER_CLASS
+from metarules.studies.mix import MixRun
+from metarules.studies.trajectory import LABELS_PER_CLASS
 from metarules.widgets.inner_loop_view import inputs_name
-from metarules.widgets.rule_mixer_core import MixRun
 
 PANELS = ("filters", "likeness", "dimension", "accuracy")  # in reading order
 

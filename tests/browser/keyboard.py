@@ -23,7 +23,7 @@ TYPED = ("number", "text", "textbox")  # takes whatever is typed; that these box
 ENDLESS = """
 def _work_until_stopped():
     from metarules.widgets.base import Explorable
-    from metarules.widgets.work import Stopped
+    from metarules._work import Stopped
 
     def work(progress, stop):
         stop.wait(60)

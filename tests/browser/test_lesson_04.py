@@ -25,7 +25,7 @@ def _angle_again(step, layer):
     import math
     import torch
     from metarules.base_model import InitSettings, init_state
-    from metarules.widgets.backward_weights_core import backward_rule
+    from metarules.studies.backward_weights import backward_rule
 
     shown = turning
     rule = backward_rule(shown.way, shown._rule, shown.run.task.n_classes)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from metarules._checks import check_choice, check_names, check_number
-from metarules.update_rule.local_networks import EXAMPLE_INPUTS, NEURON_INPUTS
+from metarules.update_rule.local.networks import EXAMPLE_INPUTS, NEURON_INPUTS
 from metarules.update_rule.terms import TERMS
 
 LOCAL_TERMS = (*TERMS, "soft")

@@ -1,7 +1,7 @@
-"""The paper's networks as `PaperRule` runs them: the equations of `paper_networks`, laid out for speed and memory.
+"""The paper's networks as `PaperRule` runs them: the equations of `paper.networks`, laid out for speed and memory.
 
 Compared with the modules run one by one: units come before examples, so that sending signals down is one matrix product
-on memory as it lies; of a chain of convolutions, only their normalised outputs are kept (`paper_autograd`).
+on memory as it lies; of a chain of convolutions, only their normalised outputs are kept (`paper.autograd`).
 Both ways agree to rounding (tests/test_paper_speed.py).
 """
 
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metarules.update_rule.paper_autograd import (
+from metarules.update_rule.paper.autograd import (
     EXAMPLES,
     FEATURES,
     PLAIN,
@@ -25,7 +25,7 @@ from metarules.update_rule.paper_autograd import (
     SendDown,
     convolve,
 )
-from metarules.update_rule.paper_networks import ConvBlock, HiddenNet, Linear, TopSignal, UnitBlock, weight_statistics
+from metarules.update_rule.paper.networks import ConvBlock, HiddenNet, Linear, TopSignal, UnitBlock, weight_statistics
 
 
 def watched(module: nn.Module) -> bool:
@@ -81,6 +81,6 @@ def send_down(
     readout: Linear,
     V: Float[Tensor, "*tasks lower upper"],
 ) -> Float[Tensor, "*tasks lower batch D"]:
-    """d^{l-1}: delta^l = d^l sigmoid(z) + linear(h) through V, as `paper_networks.send_down`."""
+    """d^{l-1}: delta^l = d^l sigmoid(z) + linear(h) through V, as `paper.networks.send_down`."""
     below, _ = SendDown.apply(d, z, h, readout.weight, readout.bias, V)
     return below

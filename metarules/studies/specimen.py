@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_choice, check_number
+from metarules._work import Progress
 from metarules.base_model import BaseModelState, InitSettings, forward, init_state
 from metarules.evaluation import probe_splits
 from metarules.evaluation.baselines import HIDDEN
 from metarules.evaluation.protocol import inner_settings
+from metarules.evaluation.quick_probe import quick_accuracy
 from metarules.inner_loop import learn
-from metarules.plots.neuron import NeuronView, neuron_view
+from metarules.studies.neuron import NeuronView, neuron_view
+from metarules.studies.recording import check_single_task, state_recorder
+from metarules.studies.trajectory import LABELS_PER_CLASS, MAX_STEPS, N_SPLITS, recording_steps, some_rows
 from metarules.tasks import Task
 from metarules.update_rule import LOCAL_TERMS, LocalRule, Trace
 from metarules.update_rule.anatomy import Contributions, contributions
-from metarules.widgets.inner_loop_core import LABELS_PER_CLASS, MAX_STEPS, N_SPLITS, recording_steps, some_rows
-from metarules.widgets.quick_probe import quick_accuracy
-from metarules.widgets.recording import check_single_task, state_recorder
-from metarules.widgets.work import Progress
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from metarules._checks import check_number
-from metarules.meta_training.outer_loop import MetaTrainer
-from metarules.meta_training.validation import N_SETS, N_TASKS, SEED, held_out, validate
-from metarules.meta_training.workers import Workers
+from metarules._workers import Workers
+from metarules.evaluation.held_out import N_SETS, N_TASKS, SEED, held_out, validate
 from metarules.tasks.distribution import DistributionSettings
 from metarules.update_rule import UpdateRule
 
@@ -82,10 +80,3 @@ class Judge:
         """Accuracy of each task [tasks], by kind."""
         scores = self.workers.map(lambda task: validate(rule, task, **self.how), self.tasks.values())
         return dict(zip(self.tasks, scores, strict=True))
-
-
-def averaged_rule(trainer: MetaTrainer) -> UpdateRule:
-    """A rule of its own with the trainer's averaged theta."""
-    rule = copy.deepcopy(trainer.rule)
-    rule.load_state_dict(trainer.average, strict=False)  # buffers, where a rule has some, are no theta
-    return rule

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metarules.update_rule.paper_autograd import ReadUnits
-from metarules.update_rule.paper_networks import Linear
-from metarules.update_rule.paper_tf import readout_names
+from metarules.update_rule.paper.autograd import ReadUnits
+from metarules.update_rule.paper.networks import Linear
+from metarules.update_rule.paper.tensorflow import readout_names
 from metarules.update_rule.terms import READOUTS, TERMS, column_normalised, compute_terms, lowrank
 
 COEFFICIENT = 0.1  # initial a_k; authors' code

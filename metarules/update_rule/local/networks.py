@@ -33,7 +33,7 @@ def dense(weight: Float[Tensor, "c_in c_out"], a: Float[Tensor, "c_in *s"]) -> F
 class UpdateNetwork(nn.Module):
     """The network on every neuron: inputs -> h, two dense layers that see their own mean over the batch.
 
-    `forward` is the definition; `local_fused.read_neurons` computes the same with hand-written gradients.
+    `forward` is the definition; `local.fused.read_neurons` computes the same with hand-written gradients.
     """
 
     def __init__(self, example: int, neuron: int, channels: int, generator: torch.Generator, dtype: torch.dtype):

@@ -1,6 +1,6 @@
 """What a rule loses when one thing is taken away from it without retraining.
 
-python -m metarules.meta_training.ablation --rule local
+python -m metarules.evaluation.ablation --rule local
 
 Every variant is the same theta with one switch turned, judged by `validate` on the same held-out tasks with the same
 base models and batches, so that differences are paired task by task. A rule that was trained without the thing might do
@@ -22,11 +22,11 @@ from torch import Tensor
 from metarules._checks import check_number
 from metarules._files import csv_text, write_atomically
 from metarules._threads import use_threads
-from metarules.meta_training.validation import N_TASKS, held_out, validate
+from metarules.evaluation.held_out import N_TASKS, held_out, validate
 from metarules.pretrained import load_rule
 from metarules.tasks import Task
 from metarules.update_rule import LOCAL_INPUTS, LOCAL_TERMS, LocalRule
-from metarules.update_rule.local_settings import BACKWARD_UPDATES
+from metarules.update_rule.local.settings import BACKWARD_UPDATES
 
 WHOLE = "the whole rule"
 HAND_TERMS = ("hebb", "decorr_x", "soft")  # what the hand-written recipe is made of
@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 2 after an error (said on stderr).
     """
-    parser = argparse.ArgumentParser(prog="python -m metarules.meta_training.ablation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m metarules.evaluation.ablation", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--rule", default="local", help="a shipped name or a .safetensors file (%(default)s)")
     parser.add_argument("--out", type=Path, help="CSV file to write besides printing the table")

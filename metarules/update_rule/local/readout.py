@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metarules.update_rule.local_fused import LOWER, UPPER, low_rank_products
-from metarules.update_rule.local_networks import dense, dense_init, per_channel
-from metarules.update_rule.local_settings import LOCAL_TERMS, LocalRuleSettings
+from metarules.update_rule.local.fused import LOWER, UPPER, low_rank_products
+from metarules.update_rule.local.networks import dense, dense_init, per_channel
+from metarules.update_rule.local.settings import LOCAL_TERMS, LocalRuleSettings
 from metarules.update_rule.terms import READOUTS, column_normalised, compute_terms, lowrank
 
 

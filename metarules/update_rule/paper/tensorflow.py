@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_tensor
-from metarules.update_rule.paper_settings import PaperRuleSettings
+from metarules.update_rule.paper.settings import PaperRuleSettings
 from metarules.update_rule.terms import READOUTS
 
 ROOT = "MoreLocalWeightUpdateProcess"

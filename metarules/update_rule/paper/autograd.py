@@ -1,6 +1,6 @@
 """The costly pieces of the paper's networks with gradients written by hand, so that autograd keeps little.
 
-The equations are those of `paper_networks`, which is the place to read them; `paper_fast` puts the pieces together.
+The equations are those of `paper.networks`, which is the place to read them; `paper.fast` puts the pieces together.
 Kept for the backward pass is the normalised output of every convolution; whatever is pointwise (relu, offset, sigmoid,
 the input features) is made again there, which costs less than to write and read it. The backward passes consist of
 differentiable operations, so second derivatives come out right, and `torch.func.vmap` works.
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from metarules.update_rule.paper_networks import NORM_EPS, SIGNAL_EPS, unit_angles
+from metarules.update_rule.paper.networks import NORM_EPS, SIGNAL_EPS, unit_angles
 
 UNITS, EXAMPLES = -3, -2  # the two axes that convolutions run along and batch norm averages over
 
@@ -218,7 +218,7 @@ def _delta(d: Tensor, gate: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> 
 def convolve(
     a: Float[Tensor, "*tasks p q c_in"], weight: Float[Tensor, "k c_in c_out"], bias: Tensor | None, axis: int
 ) -> Float[Tensor, "*tasks p q c_out"]:
-    """`paper_networks.Conv` along either axis of this layout."""
+    """`paper.networks.Conv` along either axis of this layout."""
     kernel, padding = _kernel(weight, axis)
     out = F.conv2d(_image(a), kernel, bias, padding=padding)
     return out.permute(0, 2, 3, 1).reshape(*a.shape[:-1], weight.shape[-1])

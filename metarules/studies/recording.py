@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from metarules._work import Progress, Stopped
 from metarules.base_model import BaseModelState
 from metarules.tasks import Task
-from metarules.widgets.work import Progress, Stopped
 
 
 def check_single_task(task: Any) -> None:

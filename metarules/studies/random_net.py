@@ -11,10 +11,10 @@ from torch import Tensor
 from metarules._checks import check_number
 from metarules.base_model import BaseModelState, InitSettings, forward, init_state
 from metarules.evaluation import probe_splits
+from metarules.evaluation.quick_probe import quick_accuracy
+from metarules.studies.recording import check_single_task
+from metarules.studies.trajectory import DOTS, LABELS_PER_CLASS, N_SPLITS, some_rows
 from metarules.tasks import Task
-from metarules.widgets.inner_loop_core import DOTS, LABELS_PER_CLASS, N_SPLITS, some_rows
-from metarules.widgets.quick_probe import quick_accuracy
-from metarules.widgets.recording import check_single_task
 
 TOP = 32  # units of the top layer, as in all lessons
 MAX_DEPTH, MAX_WIDTH = 8, 256  # what a widget answers within two seconds

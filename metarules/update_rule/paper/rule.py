@@ -1,7 +1,7 @@
 """`PaperRule`: the update rule of Metz et al. (ICLR 2019, arXiv 1804.00222) exactly as its authors released it.
 
-Source: the authors' code, equation by equation. The networks are in `paper_networks`, the terms of
-delta-W in `terms`, their mixture in `paper_mixture`, TensorFlow's names in `paper_tf`.
+Source: the authors' code, equation by equation. The networks are in `paper.networks`, the terms of
+delta-W in `terms`, their mixture in `paper.mixture`, TensorFlow's names in `paper.tensorflow`.
 
 Two honest oddities: convolving over the batch makes the rule depend on the order of the examples, and convolving over
 the units (with an id for each) on the order of the units; so it is not strictly neuron-local. `LocalRule` is.
@@ -19,10 +19,10 @@ from torch import Tensor
 
 from metarules._checks import check_names
 from metarules.base_model import Activations, BaseModelState, LayerState, forward_unchecked
-from metarules.update_rule import paper_fast, paper_tf
 from metarules.update_rule.contract import Batch, Trace, UpdateRule
-from metarules.update_rule.paper_mixture import ChangeOfWeights, change_of_bias
-from metarules.update_rule.paper_networks import (
+from metarules.update_rule.paper import fast, tensorflow
+from metarules.update_rule.paper.mixture import ChangeOfWeights, change_of_bias
+from metarules.update_rule.paper.networks import (
     BATCH_AXIS,
     STATISTICS,
     HiddenNet,
@@ -31,7 +31,7 @@ from metarules.update_rule.paper_networks import (
     draw_weights,
     send_down,
 )
-from metarules.update_rule.paper_settings import PaperRuleSettings
+from metarules.update_rule.paper.settings import PaperRuleSettings
 from metarules.update_rule.terms import TERMS, standardise
 
 
@@ -83,14 +83,16 @@ class PaperRule(UpdateRule):
             TypeError: not a mapping, or values that are not floating.
             ValueError: variables missing, unexpected or misshapen (all listed), NaN, or mixed dtypes.
         """
-        found = paper_tf.read_variables(mapping)
-        sizes = paper_tf.infer_sizes(found)
+        found = tensorflow.read_variables(mapping)
+        sizes = tensorflow.infer_sizes(found)
         if backward_update is not None:
             sizes["backward_update"] = backward_update
         rule = cls(PaperRuleSettings(**sizes, lr=float(lr)), dtype=next(iter(found.values())).dtype)
         parameters = dict(rule.named_parameters())
-        names = paper_tf.variable_names(rule.settings)
-        paper_tf.match(found, {tf: paper_tf.tf_shape(tf, tuple(parameters[own].shape)) for tf, own in names.items()})
+        names = tensorflow.variable_names(rule.settings)
+        tensorflow.match(
+            found, {tf: tensorflow.tf_shape(tf, tuple(parameters[own].shape)) for tf, own in names.items()}
+        )
         with torch.no_grad():
             for tf_name, own in names.items():
                 parameters[own].copy_(found[tf_name].reshape(parameters[own].shape))
@@ -113,7 +115,7 @@ class PaperRule(UpdateRule):
             values = {name: parameter.detach().clone() for name, parameter in parameters.items()}
         check_names("values", values, parameters)
         result = {}
-        for tf_name, own in paper_tf.variable_names(self.settings).items():
+        for tf_name, own in tensorflow.variable_names(self.settings).items():
             if own in values:
                 shape = parameters[own].shape
                 value = torch.zeros_like(parameters[own]) if values[own] is None else values[own]
@@ -121,7 +123,7 @@ class PaperRule(UpdateRule):
                     raise TypeError(f"values[{own!r}] must be a torch.Tensor, got {type(value).__name__}")
                 if value.shape != shape:
                     raise ValueError(f"values[{own!r}] has shape {list(value.shape)}; allowed: {list(shape)}")
-                result[tf_name] = value.reshape(paper_tf.tf_shape(tf_name, tuple(shape)))
+                result[tf_name] = value.reshape(tensorflow.tf_shape(tf_name, tuple(shape)))
         return result
 
     def with_scales(
@@ -186,7 +188,7 @@ class PaperRule(UpdateRule):
         self, phi: BaseModelState, acts: Activations
     ) -> tuple[dict[int, Tensor], dict[int, Tensor], dict[int, Tensor]]:
         """From the top layer down: d and h of every layer, and delta where it was worth keeping, by layer."""
-        if not paper_fast.watched(self):
+        if not fast.watched(self):
             return self._fast_sweep(phi, acts)
         d = {phi.depth: self.top_signal(acts.x[phi.depth])}
         h: dict[int, Tensor] = {}
@@ -201,15 +203,15 @@ class PaperRule(UpdateRule):
     def _fast_sweep(
         self, phi: BaseModelState, acts: Activations
     ) -> tuple[dict[int, Tensor], dict[int, Tensor], dict[int, Tensor]]:
-        """The same numbers with units before examples in memory (`paper_fast`); delta is not kept."""
+        """The same numbers with units before examples in memory (`paper.fast`); delta is not kept."""
         xs, zs = ([a.transpose(-2, -1) for a in given] for given in (acts.x, acts.z))
-        d = {phi.depth: paper_fast.top_signal(self.top_signal, xs[phi.depth])}
+        d = {phi.depth: fast.top_signal(self.top_signal, xs[phi.depth])}
         h: dict[int, Tensor] = {}
         for l in range(phi.depth, -1, -1):
-            h[l] = paper_fast.hidden(self.hidden, xs[l], zs[l], d[l], *self._around(phi, acts, l))
+            h[l] = fast.hidden(self.hidden, xs[l], zs[l], d[l], *self._around(phi, acts, l))
             if l:
                 V = self._backward_weights(phi, l)
-                d[l - 1] = paper_fast.send_down(d[l], zs[l], h[l], self.delta_readout, V)
+                d[l - 1] = fast.send_down(d[l], zs[l], h[l], self.delta_readout, V)
         d, h = ({l: a.transpose(-3, -2) for l, a in of.items()} for of in (d, h))
         return d, h, {}
 

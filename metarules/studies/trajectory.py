@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_number
+from metarules._work import Progress
 from metarules.base_model import BaseModelState, InitSettings, forward, init_state
 from metarules.evaluation import probe_splits
 from metarules.evaluation.baselines import HIDDEN
 from metarules.evaluation.protocol import inner_settings
+from metarules.evaluation.quick_probe import class_accuracy, quick_accuracy, quick_guesses
 from metarules.inner_loop import learn, weight_alignment
-from metarules.plots.embedding import project
+from metarules.studies.planes import project
+from metarules.studies.recording import check_single_task, state_recorder
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
-from metarules.widgets.quick_probe import class_accuracy, quick_accuracy, quick_guesses
-from metarules.widgets.recording import check_single_task, state_recorder
-from metarules.widgets.work import Progress
 
 FRAMES = 50  # recorded steps, besides step 0: a frame every second step of the usual 100
 N_SPLITS = 5  # of the few-shot probe: a tenth of the protocol's, the same first five, for an answer within a second

@@ -18,11 +18,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metarules.base_model import Activations, BaseModelState, LayerState, forward_unchecked
-from metarules.update_rule import local_networks as nets
 from metarules.update_rule.contract import Batch, Trace, UpdateRule
-from metarules.update_rule.local_fused import read_neurons
-from metarules.update_rule.local_readout import WeightReadout
-from metarules.update_rule.local_settings import LocalRuleSettings
+from metarules.update_rule.local import networks as nets
+from metarules.update_rule.local.fused import read_neurons
+from metarules.update_rule.local.readout import WeightReadout
+from metarules.update_rule.local.settings import LocalRuleSettings
 
 _BIAS_EPS = 0.5  # in change_b = r / sqrt(0.5 + mean r^2), authors' code
 
@@ -114,7 +114,7 @@ class LocalRule(UpdateRule):
         return self._run(phi, batch.x, None)
 
     def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
-        """One inner step with every intermediate, on input already checked; by plain autograd, not `local_fused`."""
+        """One inner step with every intermediate, on input already checked; by plain autograd, not `local.fused`."""
         kept = Trace({}, {}, phi, {}, {}, {}, {}, {}, {})
         return replace(kept, next_state=self._run(phi, batch.x, kept))
 

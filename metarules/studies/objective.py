@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,6 @@ from metarules._checks import check_choice, check_number
 from metarules.base_model import InitSettings, forward, init_state
 from metarules.inner_loop import learn
 from metarules.meta_objective import MetaObjectiveSettings, RidgeScore, one_hot, ridge_cosine_score
-from metarules.plots.feature_plane import PlaneScene
 from metarules.pretrained import load_rule
 from metarules.tasks import load_dataset, make_task
 
@@ -37,6 +37,30 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "Hinge: distances above 1": {"hinge": True},
     "Cross-entropy, logit scale 5": {"logit_scale": 5.0},
 }
+
+
+@dataclass(frozen=True, eq=False)
+class PlaneScene:
+    """One state of the plane. n_a and n_b points, k classes.
+
+    Attributes:
+        points_a, points_b: features [n_a, 2], [n_b, 2].
+        labels_a, labels_b: class numbers [n_a], [n_b].
+        weights: of the read-out [3, k], the bias in the last row.
+        moves_a, moves_b: arrows from the points, in the points' own unit.
+        class_names: [k].
+        loss: what the corner says.
+    """
+
+    points_a: np.ndarray
+    points_b: np.ndarray
+    labels_a: np.ndarray
+    labels_b: np.ndarray
+    weights: np.ndarray
+    moves_a: np.ndarray
+    moves_b: np.ndarray
+    class_names: tuple[str, ...]
+    loss: float
 
 
 @dataclass(frozen=True, eq=False)

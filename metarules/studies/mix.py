@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from metarules._checks import check_number
+from metarules._work import Progress
 from metarules.base_model import forward
 from metarules.classic_rules.mixed import MixedRule
 from metarules.evaluation.diversity import effective_dimension, likeness
+from metarules.studies.trajectory import Exploration, explore, recording_steps
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, UpdateRule
 from metarules.update_rule.terms import TERMS
-from metarules.widgets.inner_loop_core import Exploration, explore, recording_steps
-from metarules.widgets.work import Progress
 
 FRAMES = 25  # recorded steps, besides step 0: half of the explorer's, so that a new mix is there in half a second
 STEPS = 100  # the hand rule's recipe; a new mix is there in half a second

@@ -12,14 +12,13 @@ from torch import Tensor
 from metarules._checks import check_number
 from metarules.base_model import forward
 from metarules.evaluation import probe_splits
-from metarules.plots.embedding import project
-from metarules.plots.layer_clouds import MOST_CLOUDS
-from metarules.plots.neighbours import nearest_alike
+from metarules.evaluation.quick_probe import quick_accuracy
+from metarules.studies.planes import nearest_alike, project
+from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, Exploration, explore, some_rows
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
-from metarules.widgets.inner_loop_core import LABELS_PER_CLASS, N_SPLITS, Exploration, explore, some_rows
-from metarules.widgets.quick_probe import quick_accuracy
 
+MOST_CLOUDS = 6  # layers shown: more would be too small to look at
 FRAMES = 20  # fewer than `InnerLoopExplorer`'s: here every layer of a frame is probed and drawn
 DOTS = 400  # in each cloud: four clouds share the room of two pictures
 

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from metarules._checks import check_number
 from metarules.base_model import InitSettings, forward, init_state
+from metarules.evaluation.held_out import KINDS, N_SETS, few_shot
 from metarules.inner_loop import DivergenceError, learn
-from metarules.meta_training.validation import KINDS, N_SETS, few_shot
+from metarules.meta_training.log import LOG, SNAPSHOTS, is_snapshot_step
 from metarules.pretrained import load_rule
 from metarules.tasks import Task
 from metarules.update_rule import LOCAL_TERMS, LocalRule
 
-SNAPSHOTS, LOG = "snapshots", "log.csv"  # names in a run's folder
 ENDING = ".safetensors"
 CURVES = ("meta_step", "meta_loss", *KINDS)  # columns of the log that are read; others may stand beside them
 UNKNOWN = float("nan")
@@ -69,15 +69,6 @@ class Followed:
     filters: Tensor
     accuracy: Tensor
     diverged: tuple[bool, ...]
-
-
-def is_snapshot_step(meta_step: int) -> bool:
-    """Whether a run keeps a snapshot at this meta-step: 0, 1, 2, 5, 10, 20, 50, 100, .. (the last one is kept too).
-
-    Args:
-        meta_step: from 0.
-    """
-    return meta_step == 0 or str(meta_step).rstrip("0") in ("1", "2", "5")
 
 
 def evolution(folder: Any) -> Evolution:

@@ -12,12 +12,12 @@ from metarules._checks import check_number
 from metarules.base_model import InitSettings, freeze, init_state
 from metarules.evaluation import probe_splits, standardise_features
 from metarules.evaluation.probe import ALPHAS
+from metarules.evaluation.quick_probe import quick_accuracy
 from metarules.inner_loop import learn
-from metarules.plots.embedding import project
+from metarules.studies.planes import project
+from metarules.studies.trajectory import FRAMES, LABELS_PER_CLASS, recording_steps
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.update_rule import UpdateRule
-from metarules.widgets.inner_loop_core import FRAMES, LABELS_PER_CLASS, recording_steps
-from metarules.widgets.quick_probe import quick_accuracy
 
 STEPS = 50  # after about ten the accuracy is at its best; the rest shows that it stays above a straight line
 INPUTS = 16  # in 2 numbers a random net of this kind unrolls the moons as well as any rule

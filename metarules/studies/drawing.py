@@ -11,9 +11,9 @@ from torch import Tensor
 
 from metarules.base_model import freeze
 from metarules.evaluation import probe_splits
-from metarules.plots.embedding import plane
-from metarules.widgets.inner_loop_core import LABELS_PER_CLASS, N_SPLITS, Exploration
-from metarules.widgets.quick_probe import quick_reader
+from metarules.evaluation.quick_probe import quick_reader
+from metarules.studies.planes import plane
+from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, Exploration
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,21 +16,21 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_choice, check_number, check_tensor
+from metarules._work import Progress
 from metarules.base_model import BaseModelState, InitSettings, LayerState, forward_unchecked, init_state
 from metarules.classic_rules import get_rule
 from metarules.classic_rules.backward import backprop_gradient
 from metarules.evaluation import probe_splits
 from metarules.evaluation.baselines import HIDDEN
 from metarules.evaluation.protocol import inner_settings
+from metarules.evaluation.quick_probe import quick_accuracy
 from metarules.inner_loop import learn
 from metarules.meta_objective import one_hot, ridge_fit
+from metarules.studies.recording import check_single_task, state_recorder
+from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, recording_steps, some_rows
 from metarules.tasks import Task
 from metarules.update_rule import Batch, LocalRule, UpdateRule
-from metarules.update_rule.local_settings import BACKWARD_UPDATES
-from metarules.widgets.inner_loop_core import LABELS_PER_CLASS, N_SPLITS, recording_steps, some_rows
-from metarules.widgets.quick_probe import quick_accuracy
-from metarules.widgets.recording import check_single_task, state_recorder
-from metarules.widgets.work import Progress
+from metarules.update_rule.local.settings import BACKWARD_UPDATES
 
 SUPERVISED = ("feedback_alignment", "kolen_pollack")
 WAYS = (*BACKWARD_UPDATES, *SUPERVISED)
