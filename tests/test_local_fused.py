@@ -1,4 +1,4 @@
-"""The fast parts of `LocalRule` against its plain equations, which `rule.trace` takes: values, gradients, memory."""
+"""The fast parts of `LocalRule` against its plain equations: values, gradients, memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from metarules.base_model import BaseModelState, init_state
 from metarules.update_rule import Batch, LocalRule, LocalRuleSettings
 from metarules.update_rule.local import fused
-from metarules.update_rule.local.fused import LOWER, UPPER, low_rank_products, read_neurons
+from metarules.update_rule.local.fused import low_rank_products, read_neurons
+from metarules.update_rule.local.layout import Layout
 from metarules.update_rule.local.networks import UpdateNetwork, dense
 from metarules.update_rule.local.readout import plain_products
-from metarules.update_rule.terms import READOUTS
+from metarules.update_rule.terms import READOUTS, Readout
 
 DOUBLE = torch.float64
 
@@ -46,7 +47,7 @@ def gradients(rule: LocalRule, phi: BaseModelState, x: torch.Tensor, plain: bool
     """Of two inner steps with respect to theta, phi and x."""
     after = phi
     for _ in range(2):
-        after = rule.trace(after, x).next_state if plain else rule(after, x)
+        after = (rule.plain() if plain else rule)(after, x)
     wanted = [*rule.parameters(), *(t for _, t in phi.tensors()), x]
     found = torch.autograd.grad(loss_of(after), wanted, allow_unused=True, materialize_grads=True)
     return list(found)
@@ -102,21 +103,44 @@ def test_read_neurons_is_the_network_and_its_readouts():
     torch.testing.assert_close(read[1], dense(weights[1], h) + 1, rtol=1e-12, atol=1e-12)
 
 
+MORE = {"a": Readout("upper", "lower"), "b": Readout("lower", "lower", shared=True), "c": Readout("lower", "upper")}
+
+
 @pytest.mark.parametrize("tasks", [(), (3,)])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_low_rank_products_are_those_of_the_terms(tasks: tuple[int, ...], channels: int):
-    upper = noise(len(UPPER) * channels, *tasks, 4, 6).requires_grad_()
-    lower = noise(len(LOWER) * channels, *tasks, 5, 6, seed=1).requires_grad_()
-    fast, plain = low_rank_products(upper, lower, channels), plain_products(upper, lower, channels)
-    assert set(fast) == set(plain) == set(READOUTS)
+@pytest.mark.parametrize("readouts", [READOUTS, READOUTS | MORE, MORE, {"rbf": READOUTS["rbf"]}, {}])
+def test_low_rank_products_are_those_of_the_terms(tasks: tuple[int, ...], channels: int, readouts: dict[str, Readout]):
+    layout = Layout.of(readouts)
+    upper = noise(len(layout.columns["upper"]) * channels, *tasks, 4, 6).requires_grad_()
+    lower = noise(len(layout.columns["lower"]) * channels, *tasks, 5, 6, seed=1).requires_grad_()
+    fast, plain = (products(upper, lower, channels, layout) for products in (low_rank_products, plain_products))
+    assert set(fast) == set(plain) == set(readouts)
+    if not readouts:
+        return
     for name, R in plain.items():
         torch.testing.assert_close(fast[name], R, rtol=1e-12, atol=1e-12)
 
     def total(made: dict[str, torch.Tensor]) -> torch.Tensor:
         return sum((R * noise(*R.shape, seed=len(name))).sum() for name, R in made.items())  # type: ignore[return-value]
 
-    for a, b in zip(*(torch.autograd.grad(total(made), (upper, lower)) for made in (fast, plain)), strict=True):
+    used = {"allow_unused": True, "materialize_grads": True}
+    for a, b in zip(*(torch.autograd.grad(total(made), (upper, lower), **used) for made in (fast, plain)), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_the_layout_of_the_papers_terms_is_that_of_stored_rules():
+    layout = Layout.of({**MORE, **dict(sorted(READOUTS.items()))})
+    names = " ".join(f"{name}.{end}" for name, end in layout.columns["upper"])
+    assert names == (
+        "0_order.top 1_order.top rbf.top lin_upper_symm.top lin_upper_psd.top sqr_upper_symm.top "
+        "lin_upper_symm.bottom sqr_upper_symm.bottom a.top c.bottom"
+    )
+    names = " ".join(f"{name}.{end}" for name, end in layout.columns["lower"])
+    assert names == (
+        "0_order.bottom 1_order.bottom rbf.bottom lin_lower_symm.bottom sqr_lower_symm.bottom lin_lower_symm.top "
+        "sqr_lower_symm.top a.bottom b.top c.top"
+    )
+    assert layout.groups[:2] == (("0_order", "1_order", "rbf"), ("lin_upper_symm",))
 
 
 def test_a_second_derivative_needs_the_plain_path():
@@ -125,7 +149,7 @@ def test_a_second_derivative_needs_the_plain_path():
     (g,) = torch.autograd.grad(loss_of(rule(phi, x)), W, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         g.sum().backward()
-    (g,) = torch.autograd.grad(loss_of(rule.trace(phi, x).next_state), W, create_graph=True)
+    (g,) = torch.autograd.grad(loss_of(rule.plain()(phi, x)), W, create_graph=True)
     g.sum().backward()
     assert W.grad is not None and torch.isfinite(W.grad).all()
 
@@ -150,7 +174,7 @@ def test_a_step_keeps_little_for_its_gradient():
     phi = init_state((64, 32, 32, 32), tasks=(4,), generator=torch.Generator().manual_seed(0))
     x = torch.rand(4, 200, 64, generator=torch.Generator().manual_seed(1))
     bytes_of = {}
-    for name, step in (("fast", rule.step), ("plain", lambda phi, batch: rule.trace(phi, batch).next_state)):
+    for name, step in (("fast", rule.step), ("plain", rule.plain().step)):
         kept: dict[int, int] = {}
 
         def count(t: torch.Tensor, kept: dict[int, int] = kept) -> torch.Tensor:

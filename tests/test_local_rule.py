@@ -301,6 +301,10 @@ def test_theta_and_phi_must_share_a_dtype():
         ({"term_scales": {"heb": 1.0}}, ValueError, "term_scales names 'heb'; allowed: 0_order"),
         ({"input_scales": {"y": 1.0}}, ValueError, "input_scales names 'y'"),
         ({"term_scales": {"hebb": float("inf")}}, ValueError, "term_scales.*hebb.* is inf"),
+        ({"terms": ("hebb", "heb")}, ValueError, "terms names 'heb'; allowed: 0_order, 1_order"),
+        ({"terms": ("hebb", "soft", "hebb")}, ValueError, "terms is .*; allowed: one name at least, none twice"),
+        ({"terms": ()}, ValueError, "none twice"),
+        ({"terms": ("soft",), "term_scales": {"hebb": 1.0}}, ValueError, "term_scales names 'hebb'; allowed: soft"),
     ],
 )
 def test_settings_refuse(options, error, message: str):

@@ -22,9 +22,9 @@ from metarules.meta_training.outer_loop import _check_fit
 from metarules.meta_training.plan import names
 from metarules.meta_training.ranks import Ranks
 from metarules.pretrained import plain
-from metarules.update_rule import LocalRule, PaperRule
+from metarules.update_rule import LOCAL_TERMS, LocalRule, PaperRule
 
-CHOICES = {"train.estimator": "es", "rule.backward_update": "fixed"}
+CHOICES = {"train.estimator": "es", "rule.backward_update": "fixed", "rule.terms": LOCAL_TERMS[::-1]}
 SCALES = {"rule.term_scales": {"hebb": 0.5, "rbf": 0}, "rule.input_scales": {"x": 0.5}}
 IN_PYTHON_ALONE = "data.glyphs"
 

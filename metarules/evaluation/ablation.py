@@ -25,8 +25,8 @@ from metarules._threads import use_threads
 from metarules.evaluation.held_out import N_TASKS, held_out, validate
 from metarules.pretrained import load_rule
 from metarules.tasks import Task
-from metarules.update_rule import LOCAL_INPUTS, LOCAL_TERMS, LocalRule
-from metarules.update_rule.local.settings import BACKWARD_UPDATES
+from metarules.update_rule import LOCAL_INPUTS, LocalRule
+from metarules.update_rule.learned import BACKWARD_UPDATES
 
 WHOLE = "the whole rule"
 HAND_TERMS = ("hebb", "decorr_x", "soft")  # what the hand-written recipe is made of
@@ -81,10 +81,10 @@ def variants(rule: Any) -> dict[str, LocalRule]:
         raise TypeError(f"rule is a {type(rule).__name__}; allowed: a LocalRule")
     s = rule.settings
     found = {WHOLE: rule}
-    for name in LOCAL_TERMS:
+    for name in s.terms:
         if s.term_scale(name):
             found[f"term {name}"] = rule.with_scales(terms={name: 0.0})
-    found["terms: all but hebb, decorr_x, soft"] = _without(rule, terms=[k for k in LOCAL_TERMS if k not in HAND_TERMS])
+    found["terms: all but hebb, decorr_x, soft"] = _without(rule, terms=[k for k in s.terms if k not in HAND_TERMS])
     for name in LOCAL_INPUTS:
         if s.input_scale(name):
             found[f"input {name}"] = rule.with_scales(inputs={name: 0.0})

@@ -11,7 +11,6 @@ from matplotlib.lines import Line2D
 
 from metarules.plots import style
 from metarules.studies.evolution import Evolution
-from metarules.update_rule import LOCAL_TERMS
 
 STRONG = 6  # terms in colour: those with the largest coefficients of the run; the others stay grey
 ROWS, COLUMNS = 8, 15  # most snapshots and neurons shown by `evolution_filters`; more would be too small to look at
@@ -142,11 +141,12 @@ def _known(*columns: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _draw_coefficients(axes: Axes, evolution: Evolution) -> list[tuple[float, str, str, str]]:
     x = _place(np.asarray(evolution.meta_steps))
-    size = {name: max(map(abs, evolution.table[name])) for name in LOCAL_TERMS}
-    strong = sorted(LOCAL_TERMS, key=lambda name: -size[name])[:STRONG]
+    terms = evolution.rules[0].settings.terms
+    size = {name: max(map(abs, evolution.table[name])) for name in terms}
+    strong = sorted(terms, key=lambda name: -size[name])[:STRONG]
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
     labels = []
-    for name in LOCAL_TERMS:
+    for name in terms:
         values = evolution.table[name]
         if name in strong:
             k = strong.index(name)

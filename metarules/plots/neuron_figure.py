@@ -159,11 +159,18 @@ def _outputs(figure: Figure, axes: Axes, view: NeuronView, delta: np.ndarray) ->
     axes.text(5.75, 0.5, sent, fontsize=style.SMALL, color=style.INK, va="center")
     _arrow(axes, (5.34, 1.3), (5.7, 0.72), style.BACKWARD)
     _arrow(axes, (5.34, 2.5), (5.7, 2.5), style.FORWARD)
-    axes.text(5.75, 3.62, "13 terms move its weights", fontsize=style.TEXT, color=style.FORWARD, weight="bold")
+    axes.text(
+        5.75,
+        3.62,
+        f"{len(view.pushes)} terms move its weights",
+        fontsize=style.TEXT,
+        color=style.FORWARD,
+        weight="bold",
+    )
     best = sorted(view.shares, key=lambda name: -abs(view.shares[name]))[:3]
     pictures = {name: view.pushes[name] for name in best}
     rest = view.push - np.sum(list(pictures.values()), axis=0)
-    pictures |= {"10 others": rest, "= the push": view.push, "new W": view.W_after}
+    pictures |= {f"{len(view.pushes) - len(best)} others": rest, "= the push": view.push, "new W": view.W_after}
     biggest = max(float(np.abs(values).max()) for values in list(pictures.values())[:-1])
     for i, (name, values) in enumerate(pictures.items()):
         x, y = 5.8 + i % 3 * 1.12, 2.58 - i // 3 * 1.33

@@ -13,7 +13,7 @@ from metarules.plots import style
 from metarules.plots.neuron_films import Look, NeuronFilm, rectangles, signs, where
 from metarules.studies.neuron import NeuronView
 
-WIDE = (9.12, 3.6)  # inches: as wide as two panels and the gap between them
+WIDTH = 9.12  # inches: as wide as two panels and the gap between them
 _COLUMNS, _PITCH_X, _PITCH_Y, _TILE = 8, 1.13, 1.53, 0.84  # of the sheet, inches
 
 
@@ -33,24 +33,24 @@ class TermsFilm(NeuronFilm):
     def __init__(self, look: Look, frames: int, like: NeuronView | None = None) -> None:
         view = look(0) if like is None else like
         self.views = frames
-        figure = style.new_figure(*WIDE)
+        names = [*view.pushes, "all together", "W before", "W after"]
+        top = 0.54 + -(-len(names) // _COLUMNS) * _PITCH_Y
+        figure = style.new_figure(WIDTH, top)
         style.put_text(
-            figure, 0.1, WIDE[1] - 0.09, "What each term does to its weights", size=style.TITLE, weight="bold", va="top"
+            figure, 0.1, top - 0.09, "What each term does to its weights", size=style.TITLE, weight="bold", va="top"
         )
         what = "one pixel" if view.shape else "one bar"
         subtitle = (
             f"{what} for each weight: red raises it, blue lowers it; below: coefficient a × gate, share in the sum"
         )
-        style.put_text(figure, 0.1, WIDE[1] - 0.33, subtitle, size=style.SMALL, color=style.MUTED, va="top")
+        style.put_text(figure, 0.1, top - 0.33, subtitle, size=style.SMALL, color=style.MUTED, va="top")
         self._corner = style.put_text(
-            figure, WIDE[0] - 0.1, WIDE[1] - 0.07, "", size=style.CORNER, weight="bold", ha="right", va="top"
+            figure, WIDTH - 0.1, top - 0.07, "", size=style.CORNER, weight="bold", ha="right", va="top"
         )
-        names = [*view.pushes, "all together", "W before", "W after"]
-        self._names = names
-        self._tiles = [_tile(figure, i, view) for i in range(len(names))]
+        self._tiles = [_tile(figure, i, top, view) for i in range(len(names))]
         self._shares = []
         for i, name in enumerate(names):
-            x, y = _corner(i)
+            x, y = _corner(i, top)
             strong = {"weight": "bold"} if i >= len(view.pushes) else {}
             style.put_text(figure, x + _TILE / 2, y - 0.04, name, size=style.SMALL, ha="center", va="top", **strong)
             lines = [f"a = {two(view.coefficients[name])}" if i < len(view.pushes) else "", ""]
@@ -108,15 +108,15 @@ def two(number: float) -> str:
     return f"{round(number, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _corner(i: int) -> tuple[float, float]:
-    """Lower left corner of tile i of the sheet, inches."""
+def _corner(i: int, top: float) -> tuple[float, float]:
+    """Lower left corner of tile i of a sheet that is `top` inches high."""
     column, row = i % _COLUMNS, i // _COLUMNS
-    return 0.19 + column * _PITCH_X, WIDE[1] - 0.62 - _TILE - row * _PITCH_Y
+    return 0.19 + column * _PITCH_X, top - 0.62 - _TILE - row * _PITCH_Y
 
 
-def _tile(figure: Figure, i: int, view: NeuronView) -> Any:
+def _tile(figure: Figure, i: int, top: float, view: NeuronView) -> Any:
     """One small picture: an image where weights are pixels, else bars."""
-    axes: Axes = style.bare(style.axes_at(figure, *_corner(i), _TILE, _TILE))
+    axes: Axes = style.bare(style.axes_at(figure, *_corner(i, top), _TILE, _TILE))
     if view.shape:
         look: dict[str, Any] = {"cmap": style.DIVERGING, "interpolation": "nearest", "aspect": "auto"}
         return axes.imshow(np.zeros(view.shape), vmin=-1, vmax=1, **look)

@@ -213,7 +213,7 @@ def _section(name: str, value: Any, settings_type: type[Any]) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{name} is {value!r}; allowed: fields of {settings_type.__name__} by name")
     check_names(name, value, [f.name for f in dataclasses.fields(settings_type)])
-    return dict(value)
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}  # JSON has no tuples
 
 
 def _inner_settings(name: str, value: Any) -> InnerSettings:

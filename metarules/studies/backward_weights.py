@@ -30,7 +30,7 @@ from metarules.studies.recording import check_single_task, state_recorder
 from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, recording_steps, some_rows
 from metarules.tasks import Task
 from metarules.update_rule import Batch, LocalRule, UpdateRule
-from metarules.update_rule.local.settings import BACKWARD_UPDATES
+from metarules.update_rule.learned import BACKWARD_UPDATES
 
 SUPERVISED = ("feedback_alignment", "kolen_pollack")
 WAYS = (*BACKWARD_UPDATES, *SUPERVISED)

@@ -22,7 +22,7 @@ from metarules.inner_loop import DivergenceError, learn
 from metarules.meta_training.log import LOG, SNAPSHOTS, is_snapshot_step
 from metarules.pretrained import load_rule
 from metarules.tasks import Task
-from metarules.update_rule import LOCAL_TERMS, LocalRule
+from metarules.update_rule import LocalRule
 
 ENDING = ".safetensors"
 CURVES = ("meta_step", "meta_loss", *KINDS)  # columns of the log that are read; others may stand beside them
@@ -40,7 +40,7 @@ class Evolution:
         table: column -> one number for each snapshot, NaN where unknown: "meta_step", "minutes", "glyphs" and
             "decoders" (validation accuracy), "lr" (inner step size), "theta_change" (RMS of theta less the first
             snapshot's), "cosine_to_final" (of theta and the last snapshot's), then the coefficient of each of
-            `LOCAL_TERMS`, its switch included.
+            the rules' terms, its switch included.
         log: `CURVES` -> one number for each meta-step logged, NaN where the log has none.
     """
 
@@ -221,7 +221,7 @@ def _table(
     table["theta_change"] = [float((theta - thetas[0]).square().mean().sqrt()) for theta in thetas]
     final = thetas[-1]
     table["cosine_to_final"] = [float(torch.cosine_similarity(theta, final, 0)) for theta in thetas]
-    for k, name in enumerate(LOCAL_TERMS):
+    for k, name in enumerate(rules[0].settings.terms):
         table[name] = [float(r.forward_readout.coefficients[k].detach()) * r.settings.term_scale(name) for r in rules]
     return table
 

@@ -22,7 +22,7 @@ from metarules.studies.neuron import NeuronView, neuron_view
 from metarules.studies.recording import check_single_task, state_recorder
 from metarules.studies.trajectory import LABELS_PER_CLASS, MAX_STEPS, N_SPLITS, recording_steps, some_rows
 from metarules.tasks import Task
-from metarules.update_rule import LOCAL_TERMS, LocalRule, Trace
+from metarules.update_rule import LocalRule, Trace
 from metarules.update_rule.anatomy import Contributions, contributions
 
 
@@ -135,7 +135,7 @@ def prepare(
     Args:
         rule: a `LocalRule`.
         task: a single task, on the CPU.
-        off: a term of `LOCAL_TERMS` switched off from the first step on; None leaves all on.
+        off: a term of the rule switched off from the first step on; None leaves all on.
         sizes: (n_0, .., n_L); None takes the task's inputs and layers of 32, 32, 32.
         steps: inner steps; None takes what the rule recommends.
         seed: of initial weights and batches, from 0.
@@ -152,7 +152,7 @@ def prepare(
         raise TypeError(f"rule is a {type(rule).__name__}; allowed: a LocalRule, such as load_rule('local')")
     check_single_task(task)
     if off is not None:
-        check_choice("off", off, LOCAL_TERMS)
+        check_choice("off", off, rule.settings.terms)
         rule = rule.with_scales({off: 0.0})
     check_number("seed", seed, low=0, high=2**31, integer=True)
     inner = inner_settings(rule, task.n_examples, steps)

@@ -9,8 +9,8 @@ from metarules.update_rule.contract import Trace as Trace
 from metarules.update_rule.contract import UpdateRule as UpdateRule
 from metarules.update_rule.local.rule import LocalRule as LocalRule
 from metarules.update_rule.local.settings import LOCAL_INPUTS as LOCAL_INPUTS
-from metarules.update_rule.local.settings import LOCAL_TERMS as LOCAL_TERMS
 from metarules.update_rule.local.settings import LocalRuleSettings as LocalRuleSettings
+from metarules.update_rule.local.terms import LOCAL_TERMS as LOCAL_TERMS
 from metarules.update_rule.paper.rule import PaperRule as PaperRule
 from metarules.update_rule.paper.settings import PAPER_INPUTS as PAPER_INPUTS
 from metarules.update_rule.paper.settings import PaperRuleSettings as PaperRuleSettings

@@ -16,9 +16,9 @@ from torch import Tensor
 from metarules._checks import check_number
 from metarules.base_model import BaseModelState
 from metarules.update_rule.contract import Trace
+from metarules.update_rule.learned import factors
 from metarules.update_rule.local import networks as nets
 from metarules.update_rule.local.rule import LocalRule
-from metarules.update_rule.local.settings import LOCAL_TERMS
 from metarules.update_rule.paper.mixture import GROWTH, normalise
 from metarules.update_rule.paper.networks import UNIT_ID_RANGE, weight_statistics
 from metarules.update_rule.paper.rule import PaperRule
@@ -153,18 +153,12 @@ def _paper_inputs(rule: PaperRule, phi: BaseModelState, trace: Trace, l: int) ->
 
 
 def _local_contributions(rule: LocalRule, trace: Trace, l: int) -> Contributions:
-    s, readout = rule.settings, rule.forward_readout
-    gates = 1 + torch.tanh(trace.h[l].mean(-3) @ readout.gates)  # [*tasks, n_l, terms]
-    coefficients, gate, parts = {}, {}, {}
-    for k, name in enumerate(LOCAL_TERMS):
-        term = trace.terms[l][name]
-        coefficients[name] = readout.coefficients[k] * s.term_scale(name)
-        gate[name] = gates[..., k]
-        size = torch.rsqrt(term.square().mean(-2, keepdim=True) + s.term_eps)
-        parts[name] = term * size * (coefficients[name] * gate[name]).unsqueeze(-2)
-    total = torch.stack(list(parts.values())).sum(0)
-    bound = torch.rsqrt(1 + total.square().mean(-2, keepdim=True) / s.step_bound)
-    return Contributions(parts, bound, {}, coefficients, gate)
+    s, readout, terms = rule.settings, rule.forward_readout, trace.terms[l]
+    h_mean = trace.h[l].transpose(-3, -2).movedim(-1, 0).mean(-1)  # [C, *tasks, n_l]
+    mixture = readout.mix(terms, h_mean, factors(map(s.term_scale, s.terms), h_mean))
+    coefficients = {name: readout.coefficients[k] * s.term_scale(name) for k, name in enumerate(s.terms)}
+    parts, gates = (dict(zip(s.terms, values, strict=True)) for values in (mixture.parts, mixture.gates))
+    return Contributions(parts, mixture.bound, {}, coefficients, gates)
 
 
 def _paper_contributions(rule: PaperRule, trace: Trace, l: int) -> Contributions:

@@ -14,12 +14,12 @@ from metarules._checks import check_number
 from metarules._work import Progress
 from metarules.plots.film import Film
 from metarules.plots.neuron_films import HiddenFilm, InputsFilm
-from metarules.plots.neuron_terms import WIDE, TermsFilm, percent
+from metarules.plots.neuron_terms import WIDTH, TermsFilm, percent
 from metarules.plots.style import DPI
 from metarules.studies.neuron import NeuronView
 from metarules.studies.specimen import Specimen, prepare
 from metarules.tasks import Task
-from metarules.update_rule import LOCAL_TERMS, LocalRule
+from metarules.update_rule import LocalRule
 from metarules.widgets.base import Explorable
 from metarules.widgets.own_data import OwnData, Source
 from metarules.widgets.picture import compact_png, with_png
@@ -67,7 +67,7 @@ class NeuronMicroscope(OwnData):
         neuron: int = 4,
     ) -> None:
         super().__init__(PANELS, task)
-        self.panels["terms"].width = round(WIDE[0] * DPI)
+        self.panels["terms"].width = round(WIDTH * DPI)
         self._rule, self._sizes, self._steps = rule, sizes, steps
         self._specimen = first = prepare(rule, task, seed=seed, sizes=sizes, steps=steps)
         check_number("layer", layer, low=1, high=len(first.sizes) - 1, integer=True)
@@ -136,7 +136,9 @@ class NeuronMicroscope(OwnData):
         )
         self.neuron_slider = self.control(neurons, "neuron", self._on_move)
         off = widgets.Dropdown(
-            description="Switch off", options=[NOTHING_OFF, *LOCAL_TERMS], layout=widgets.Layout(width="230px")
+            description="Switch off",
+            options=[NOTHING_OFF, *self._rule.settings.terms],
+            layout=widgets.Layout(width="230px"),
         )
         self.off_menu = self.control(off, "off", self._recompute)
         wide = {"style": {"description_width": "150px"}, "layout": widgets.Layout(width="300px")}

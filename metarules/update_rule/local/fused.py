@@ -5,7 +5,7 @@ stay in cache, and its backward pass computes h again, block by block, since rea
 what is kept is what the neurons saw, 9 numbers a neuron and example.
 `low_rank_products` forms all low-rank matrices of a layer, without copies, and their gradients in place.
 
-Both may be differentiated once; for higher derivatives use `rule.trace(..).next_state`, which takes the plain path.
+Both may be differentiated once; for higher derivatives step with `rule.plain()`.
 Layout: [channels, neurons of all tasks, batch]. Tests hold both to the plain equations at 1e-12.
 """
 
@@ -20,23 +20,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from metarules.update_rule.terms import READOUTS
+from metarules.update_rule.local.layout import Layout
 
-# which columns of h's read-outs serve which low-rank matrix, and on which side; one read-out serves lin_upper_psd twice
-UPPER = [(name, "top") for name, r in READOUTS.items() if r.top == "upper"] + [
-    (name, "bottom") for name, r in READOUTS.items() if r.bottom == "upper" and name != "lin_upper_psd"
-]
-LOWER = [(name, "bottom") for name, r in READOUTS.items() if r.bottom == "lower"] + [
-    (name, "top") for name, r in READOUTS.items() if r.top == "lower"
-]
-# names whose read-outs lie side by side, so that one batched matrix product serves them all
-_GROUPS = (
-    ("0_order", "1_order", "rbf"),
-    ("lin_lower_symm", "sqr_lower_symm"),
-    ("lin_upper_symm",),
-    ("lin_upper_psd",),
-    ("sqr_upper_symm",),
-)
 _BLOCK = 12_800  # neuron-examples at once on a CPU: 0.8 MB for 16 channels, so that a block's parts fit its cache
 
 _threshold_backward = torch.ops.aten.threshold_backward  # (gradient, relu's output, 0): relu's gradient in one pass
@@ -71,11 +56,16 @@ def read_neurons(
 
 
 def low_rank_products(
-    upper: Float[Tensor, "r_upper *tasks j batch"], lower: Float[Tensor, "r_lower *tasks i batch"], channels: int
+    upper: Float[Tensor, "r_upper *tasks j batch"],
+    lower: Float[Tensor, "r_lower *tasks i batch"],
+    channels: int,
+    layout: Layout,
 ) -> dict[str, Tensor]:
-    """The eight low-rank matrices of `READOUTS`: means over batch and `channels`, as in `terms.lowrank`."""
-    made = _call(_LowRank, upper, lower, channels)
-    return {name: R for names, group in zip(_GROUPS, made, strict=True) for name, R in zip(names, group, strict=True)}
+    """The low-rank matrices of a layout: means over batch and `channels`, as in `terms.lowrank`."""
+    if not layout.groups:
+        return {}
+    made = _call(_LowRank, upper, lower, channels, layout)
+    return {name: R for names, Rs in zip(layout.groups, made, strict=True) for name, R in zip(names, Rs, strict=True)}
 
 
 def _call(function: Any, *given: Any) -> Any:
@@ -163,17 +153,17 @@ def _blocks(example: Tensor) -> list[slice]:
 
 class _LowRank(Function):
     @staticmethod
-    def forward(upper, lower, channels):  # type: ignore[no-untyped-def]
+    def forward(upper, lower, channels, layout):  # type: ignore[no-untyped-def]
         made = []
-        for names in _GROUPS:
-            bottom, top = (_side(names, side, upper, lower, channels) for side in ("bottom", "top"))
+        for names in layout.groups:
+            bottom, top = (layout.part(names, end, upper, lower, channels) for end in ("bottom", "top"))
             each = (bottom @ top.mT).unflatten(0, (len(names), channels))
             made.append(each.sum(1).div_(channels * upper.shape[-1]))
         return tuple(made)
 
     @staticmethod
     def setup_context(ctx, inputs, output):  # type: ignore[no-untyped-def]
-        upper, lower, ctx.channels = inputs
+        upper, lower, ctx.channels, ctx.layout = inputs
         ctx.save_for_backward(upper, lower)
 
     @staticmethod
@@ -181,17 +171,18 @@ class _LowRank(Function):
     def backward(ctx, *g_made):  # type: ignore[no-untyped-def]
         upper, lower = ctx.saved_tensors
         g_upper, g_lower, channels = torch.empty_like(upper), torch.empty_like(lower), ctx.channels
-        for names, g in zip(_GROUPS, g_made, strict=True):
+        for names, g in zip(ctx.layout.groups, g_made, strict=True):
             g = g / (channels * upper.shape[-1])
-            bottom, top = (_side(names, side, upper, lower, channels) for side in ("bottom", "top"))
-            g_bottom, g_top = (_side(names, side, g_upper, g_lower, channels) for side in ("bottom", "top"))
-            if names == ("lin_upper_psd",):  # bottom and top are one read-out
+            bottom, top = (ctx.layout.part(names, end, upper, lower, channels) for end in ("bottom", "top"))
+            g_bottom, g_top = (ctx.layout.part(names, end, g_upper, g_lower, channels) for end in ("bottom", "top"))
+            shared = ctx.layout.readouts[names[0]].shared  # then bottom and top are one read-out
+            if shared:
                 g = g + g.mT
             g = g.unsqueeze(1).expand(-1, channels, *g.shape[1:]).flatten(0, 1)
             _product_into(g_bottom, g, top)
-            if names != ("lin_upper_psd",):
+            if not shared:
                 _product_into(g_top, g.mT, bottom)
-        return g_upper, g_lower, None
+        return g_upper, g_lower, None, None
 
 
 def _product_into(out: Tensor, a: Tensor, b: Tensor) -> None:
@@ -199,11 +190,3 @@ def _product_into(out: Tensor, a: Tensor, b: Tensor) -> None:
         torch.matmul(a, b, out=out)
     except NotImplementedError:  # the wrapped tensors of torch.func take no `out`
         out.copy_(a @ b)
-
-
-def _side(names: tuple[str, ...], side: str, upper: Tensor, lower: Tensor, channels: int) -> Tensor:
-    """The read-outs of a group on one side, a view [names x channels, *tasks, n, batch]."""
-    key = (names[0], "top" if names == ("lin_upper_psd",) else side)
-    source, order = (upper, UPPER) if key in UPPER else (lower, LOWER)
-    start = order.index(key) * channels
-    return source[start : start + len(names) * channels]

@@ -1,28 +1,28 @@
 """`LocalRule`: our smaller, permutation-equivariant update rule, the one shipped trained.
 
-It keeps the paper's twelve terms and adds a soft-competitive Hebbian one. Its update networks are dense layers on every
-neuron (no convolution over units or examples, no unit id), so neurons and examples can be permuted freely. It is
-neuron-local in the sense of the paper's own appendix: up to the lateral signals named in `LocalRuleSettings` and the
-terms that mix weights of similar neurons of one layer.
+It keeps the paper's twelve terms and adds a soft-competitive Hebbian one; others can be registered (`local.terms`).
+Its update networks are dense layers on every neuron (no convolution over units or examples, no unit id), so neurons and
+examples can be permuted freely. It is neuron-local in the sense of the paper's own appendix: up to the lateral signals
+named in `LocalRuleSettings` and the terms that mix weights of similar neurons of one layer.
 Source: Metz et al., ICLR 2019, for all it shares with the paper's rule; the rest is ours (README, Sources).
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from metarules.base_model import Activations, BaseModelState, LayerState, forward_unchecked
-from metarules.update_rule.contract import Batch, Trace, UpdateRule
+from metarules.update_rule.contract import Batch, Trace
+from metarules.update_rule.learned import LearnedRule, factors
 from metarules.update_rule.local import networks as nets
 from metarules.update_rule.local.fused import read_neurons
 from metarules.update_rule.local.readout import WeightReadout
 from metarules.update_rule.local.settings import LocalRuleSettings
+from metarules.update_rule.local.terms import LOCAL_TERMS, LocalTermInputs
 
 _BIAS_EPS = 0.5  # in change_b = r / sqrt(0.5 + mean r^2), authors' code
 
@@ -39,15 +39,17 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """Read-outs of h of one layer, by the weights they serve: "W" and, where it is changed on its own, "V"."""
+class _Swept:
+    """What the sweep down made of one layer: its read-outs are kept by the weights they serve, "W" or "V"."""
 
-    mean: Float[Tensor, "C *tasks n"]
+    h: Float[Tensor, "C *tasks n batch"] | None  # None on the fast path, which never holds all of it
+    h_mean: Float[Tensor, "C *tasks n"]
+    delta: Float[Tensor, "D *tasks n batch"]
     upper: dict[str, Tensor]
     lower: dict[str, Tensor]
 
 
-class LocalRule(UpdateRule):
+class LocalRule(LearnedRule):
     """A learned rule whose networks live on single neurons. theta are its parameters; phi is passed in and out.
 
     Args:
@@ -82,62 +84,34 @@ class LocalRule(UpdateRule):
         """Inner step size, a learned number within a factor e of `settings.lr`."""
         return self.settings.lr * torch.exp(torch.tanh(self.log_lr))
 
-    def with_scales(
-        self, terms: Mapping[str, float] | None = None, inputs: Mapping[str, float] | None = None
-    ) -> LocalRule:
-        """The same theta with some terms or inputs scaled (0 switches off); parameters are shared, not copied.
-
-        Args:
-            terms: factor for each named term of `LOCAL_TERMS`.
-            inputs: factor for each named input of `LOCAL_INPUTS`.
-
-        Raises:
-            ValueError: an unknown name, or a factor that is not a finite number.
-        """
-        s = self.settings
-        changed = replace(
-            s, term_scales={**s.term_scales, **(terms or {})}, input_scales={**s.input_scales, **(inputs or {})}
-        )
-        clone = copy.copy(self)
-        clone._modules = dict(self._modules)
-        clone.settings = changed
-        for name in ("forward_readout", "backward_readout"):
-            readout = self._modules.get(name)
-            if readout is not None:
-                shared = copy.copy(readout)
-                shared.settings = changed  # type: ignore[assignment]  # nn.Module types all attributes as tensors
-                clone._modules[name] = shared
-        return clone
-
     def step(self, phi: BaseModelState, batch: Batch) -> BaseModelState:
         """One inner step on input already checked."""
-        return self._run(phi, batch.x, None)
+        acts = forward_unchecked(phi, batch.x)
+        seen = self._look(phi, acts)
+        _, swept = self._sweep(phi, seen, plain=self._plain)
+        changes = {l: self._change(phi, seen, swept, l, plain=self._plain)[0] for l in range(1, phi.depth + 1)}
+        return self._next_state(phi, changes, self.lr)
 
     def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
-        """One inner step with every intermediate, on input already checked; by plain autograd, not `local.fused`."""
-        kept = Trace({}, {}, phi, {}, {}, {}, {}, {}, {})
-        return replace(kept, next_state=self._run(phi, batch.x, kept))
-
-    def _run(self, phi: BaseModelState, x: Tensor, kept: Trace | None) -> BaseModelState:
-        """Forward pass, sweep from the top down, then change every layer from what its two hidden states say."""
-        acts = forward_unchecked(phi, x)
+        """One inner step with every intermediate, on input already checked; always by the plain equations."""
+        acts = forward_unchecked(phi, batch.x)
         seen = self._look(phi, acts)
-        read: dict[int, _Read] = {}
-        tied = self.settings.backward_update == "tied"  # then signals go down through W from the first step on
-        d = self.top(seen[-1].example, self.settings.input_scale("layer_stats"))
-        d = d if self.settings.top_signal else torch.zeros_like(d)
-        for l in range(phi.depth, -1, -1):
-            read[l], delta = self._sweep(seen[l], d, l, phi.depth, kept)
-            if l:
-                below = phi.layers[l - 1]
-                d = nets.unit_signal((below.W if tied else below.V) @ delta)  # e_i = sum_j V_ij delta_j
-        layers = []
-        for l, layer in enumerate(phi.layers, start=1):
-            layers.append(self._change(layer, (seen[l - 1], seen[l]), (read[l - 1], read[l]), l, kept))
-        if kept is not None:
-            for l in range(phi.depth + 1):
-                kept.x[l], kept.z[l] = acts.x[l], acts.z[l]
-        return phi.with_layers(layers)
+        d, swept = self._sweep(phi, seen, plain=True)
+        changes, terms = {}, {}
+        for l in range(1, phi.depth + 1):
+            changes[l], terms[l] = self._change(phi, seen, swept, l, plain=True)
+        layers = range(phi.depth + 1)
+        return Trace(
+            z=dict(enumerate(acts.z)),
+            x=dict(enumerate(acts.x)),
+            d={l: _channels_last(d[l]) for l in layers},
+            h={l: _channels_last(h) for l in layers if (h := swept[l].h) is not None},
+            delta={l: _channels_last(swept[l].delta) for l in layers},
+            terms=terms,
+            change_W={l: change.W for l, change in changes.items()},
+            change_b={l: change.b for l, change in changes.items()},
+            next_state=self._next_state(phi, changes, self.lr),
+        )
 
     def _look(self, phi: BaseModelState, acts: Activations) -> list[_Seen]:
         """Inputs of the update networks of all layers at once, but for the signal from above."""
@@ -166,7 +140,22 @@ class LocalRule(UpdateRule):
             for parts in zip(layers, shares, slope, zip(*own, strict=True), about, strict=True)
         ]
 
-    def _sweep(self, seen: _Seen, d: Tensor, l: int, depth: int, kept: Trace | None) -> tuple[_Read, Tensor]:
+    def _sweep(
+        self, phi: BaseModelState, seen: list[_Seen], *, plain: bool
+    ) -> tuple[dict[int, Tensor], dict[int, _Swept]]:
+        """From the top down: d, the signal that arrives at each layer, and what the layer makes of it."""
+        tied = self.settings.backward_update == "tied"  # then signals go down through W from the first step on
+        top = self.top(seen[-1].example, self.settings.input_scale("layer_stats"))
+        d = {phi.depth: top if self.settings.top_signal else torch.zeros_like(top)}
+        swept = {}
+        for l in range(phi.depth, -1, -1):
+            swept[l] = self._neurons(seen[l], d[l], l, phi.depth, plain=plain)
+            if l:
+                below = phi.layers[l - 1]
+                d[l - 1] = nets.unit_signal((below.W if tied else below.V) @ swept[l].delta)  # e_i = sum_j V_ij delta_j
+        return d, swept
+
+    def _neurons(self, seen: _Seen, d: Tensor, l: int, depth: int, *, plain: bool) -> _Swept:
         """h of one layer, as read out, and delta, the signal it sends down."""
         readouts = {"W": self.forward_readout}
         if self.backward_readout is not None:
@@ -175,48 +164,47 @@ class LocalRule(UpdateRule):
         heads += [(r.upper, r.upper_bias) for r in readouts.values() if l]
         heads += [(r.lower, r.lower_bias) for r in readouts.values() if l < depth]
         arriving = _scaled(d, self.settings.input_scale("delta"))
-        if kept is None:
-            mean, read = read_neurons(seen.example, arriving, seen.neuron, self.network, heads)
-        else:
+        h = None
+        if plain:
             h = self.network(torch.cat([seen.example, arriving]), seen.neuron)
-            mean = h.mean(-1)
+            h_mean = h.mean(-1)
             read = tuple(nets.dense(w, h) + (0 if b is None else nets.per_channel(b, h)) for w, b in heads)
-        delta = d * seen.slope + read[0]
-        if kept is not None:
-            kept.h[l], kept.d[l], kept.delta[l] = (t.movedim(0, -1).transpose(-3, -2) for t in (h, d, delta))
+        else:
+            h_mean, read = read_neurons(seen.example, arriving, seen.neuron, self.network, heads)
         uppers = dict(zip(readouts if l else (), read[1:], strict=False))
         lowers = dict(zip(readouts if l < depth else (), read[1 + len(uppers) :], strict=True))
-        return _Read(mean, uppers, lowers), delta
+        return _Swept(h, h_mean, d * seen.slope + read[0], uppers, lowers)
 
     def _change(
-        self, layer: LayerState, seen: tuple[_Seen, _Seen], read: tuple[_Read, _Read], l: int, kept: Trace | None
-    ) -> LayerState:
-        """W, b and V of one layer after the step, from the layers at both its ends."""
-        s, lr, (lower, upper), plain = self.settings, self.lr, read, kept is not None
-        around = (seen[0].xs, seen[1].xs, seen[1].share)
-        terms = self.forward_readout.terms(layer.W, *around, lower.lower["W"], upper.upper["W"], plain=plain)
-        change_W = self.forward_readout.mix(terms, upper.mean)
-        r = nets.dense(self.bias_readout, upper.mean).squeeze(0) + self.bias_offset
+        self, phi: BaseModelState, seen: list[_Seen], swept: dict[int, _Swept], l: int, *, plain: bool
+    ) -> tuple[LayerState, dict[str, Tensor]]:
+        """What the step subtracts from W, b and V of one layer, and the terms for W."""
+        layer, lower, upper = phi.layers[l - 1], swept[l - 1], swept[l]
+        activity = (seen[l - 1].xs.mT, seen[l].xs.mT, seen[l].share.mT)
+        scales = factors(map(self.settings.term_scale, self.settings.terms), layer.W)
+
+        def change(which: str, readout: WeightReadout, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            inputs = LocalTermInputs(weights, *activity)
+            terms = readout.terms(inputs, lower.lower[which], upper.upper[which], plain=plain)
+            return readout.mix(terms, upper.h_mean, scales).change, terms
+
+        change_W, terms = change("W", self.forward_readout, layer.W)
+        change_V = change_W
+        if self.backward_readout is not None:
+            change_V, _ = change("V", self.backward_readout, layer.V)
+        r = nets.dense(self.bias_readout, upper.h_mean).squeeze(0) + self.bias_offset
         change_b = r * torch.rsqrt(_BIAS_EPS + r.square().mean(-1, keepdim=True))
-        W = layer.W * (1 - lr) - lr * change_W
-        b = layer.b * (1 - lr) - lr * change_b
-        if s.backward_update == "tied":
-            V = W
-        elif s.backward_update == "fixed":
-            V = layer.V
-        elif self.backward_readout is None:
-            V = layer.V * (1 - lr) - lr * change_W
-        else:
-            own = self.backward_readout.terms(layer.V, *around, lower.lower["V"], upper.upper["V"], plain=plain)
-            V = layer.V * (1 - lr) - lr * self.backward_readout.mix(own, upper.mean)
-        if kept is not None:
-            kept.terms[l], kept.change_W[l], kept.change_b[l] = terms, change_W, change_b
-        return LayerState(W, b, V)
+        return LayerState(change_W, change_b, change_V), terms
 
     def extra_repr(self) -> str:
         s = self.settings
-        return f"channels={s.channels}, signals={s.signals}, readouts={s.readouts}, V {s.backward_update}"
+        sizes = f"channels={s.channels}, signals={s.signals}, readouts={s.readouts}, V {s.backward_update}"
+        return sizes if s.terms == LOCAL_TERMS else f"terms={list(s.terms)}, {sizes}"
 
 
 def _scaled(value: Tensor, factor: float) -> Tensor:
     return value if factor == 1 else factor * value
+
+
+def _channels_last(a: Float[Tensor, "C *tasks n batch"]) -> Float[Tensor, "*tasks batch n C"]:
+    return a.movedim(0, -1).transpose(-3, -2)

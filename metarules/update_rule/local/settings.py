@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from metarules._checks import check_choice, check_names, check_number
+from metarules.update_rule.learned import BACKWARD_UPDATES, checked_scales
 from metarules.update_rule.local.networks import EXAMPLE_INPUTS, NEURON_INPUTS
-from metarules.update_rule.terms import TERMS
+from metarules.update_rule.local.terms import LOCAL_TERMS, get_term, registered_terms
 
-LOCAL_TERMS = (*TERMS, "soft")
 LOCAL_INPUTS = (*EXAMPLE_INPUTS, *NEURON_INPUTS)
-BACKWARD_UPDATES = ("identical", "separate", "fixed", "tied")
+_LARGEST = sys.float_info.max  # a factor may be any finite number
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,12 @@ class LocalRuleSettings:
     softmax: bool = True  # lateral signal 3: a neuron's share in a softmax over its layer, as input and as term
     term_scales: Mapping[str, float] = field(default_factory=dict, hash=False)  # factors on coefficients; 0: off
     input_scales: Mapping[str, float] = field(default_factory=dict, hash=False)  # factors on inputs; 0: off
+    terms: tuple[str, ...] = LOCAL_TERMS  # of delta-W, in the order of theta: see `local.terms.register_term` for more
 
     def __post_init__(self) -> None:
+        check_names("terms", self.terms, registered_terms())
+        if not self.terms or len(set(self.terms)) < len(self.terms):
+            raise ValueError(f"terms is {self.terms}; allowed: one name at least, none twice")
         for name in ("channels", "signals", "readouts"):
             check_number(name, getattr(self, name), low=1, integer=True)
         for name in ("lr", "temperature", "term_eps", "step_bound"):
@@ -46,12 +51,13 @@ class LocalRuleSettings:
         for name in ("hebb", "decorr", "soft", "learned", "bias"):
             check_number(name, getattr(self, name))
         check_choice("backward_update", self.backward_update, BACKWARD_UPDATES)
-        for name, allowed in (("term_scales", LOCAL_TERMS), ("input_scales", LOCAL_INPUTS)):
-            scales = dict(getattr(self, name))
-            check_names(name, scales, allowed)
-            for key, value in scales.items():
-                check_number(f"{name}[{key!r}]", value)
-            object.__setattr__(self, name, scales)
+        for name, allowed in (("term_scales", self.terms), ("input_scales", LOCAL_INPUTS)):
+            object.__setattr__(self, name, checked_scales(name, getattr(self, name), allowed, _LARGEST))
+
+    def start(self, term: str) -> float:
+        """What a term's coefficient starts at."""
+        start = get_term(term).start
+        return float(getattr(self, start)) if isinstance(start, str) else start
 
     def input_scale(self, name: str) -> float:
         """The factor on one input, 0 where a switch is off."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from metarules.update_rule.paper.autograd import ReadUnits
 from metarules.update_rule.paper.networks import Linear
 from metarules.update_rule.paper.tensorflow import readout_names
-from metarules.update_rule.terms import READOUTS, TERMS, column_normalised, compute_terms, lowrank
+from metarules.update_rule.terms import PAPER_TERMS, READOUTS, TERMS, TermInputs, compute_terms, lowrank
 
 COEFFICIENT = 0.1  # initial a_k; authors' code
 NORMALISE_EPS = 1.0  # under the root of N: small terms stay small; authors' code
@@ -68,7 +68,7 @@ class ChangeOfWeights(nn.Module):
         h_upper: Float[Tensor, "*tasks batch j C"],
     ) -> dict[str, Tensor]:
         """All twelve terms of a layer before N, by name; `lower` and `upper` are standardised activations."""
-        return compute_terms(column_normalised(W), lower, upper, self.lowrank(h_lower, h_upper))
+        return compute_terms(PAPER_TERMS, TermInputs(W, lower, upper), self.lowrank(h_lower, h_upper))
 
     def merge(self, terms: Mapping[str, Tensor], factors: Float[Tensor, "12"] | None = None) -> Tensor:
         """change_W [*tasks, i, j]: normalise, mix, drop what shrinks w, normalise again, pull along w.

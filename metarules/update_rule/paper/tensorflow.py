@@ -28,10 +28,8 @@ PREFIXES = {"change_of_W": "forward", "change_of_V": "backward"}
 
 def readout_names() -> Iterator[str]:
     """Names of the read-outs a set of low-rank matrices needs: a top and a bottom one, but one for the psd term."""
-    for term in READOUTS:
-        yield f"{term}_top"
-        if term != "lin_upper_psd":
-            yield f"{term}_bottom"
+    for term, readout in READOUTS.items():
+        yield from (f"{term}_{end}" for end in readout.ends)
 
 
 def variable_names(settings: PaperRuleSettings) -> dict[str, str]:

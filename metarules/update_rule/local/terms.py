@@ -1,0 +1,94 @@
+"""The terms a `LocalRule` can have: the paper's twelve, our soft competition, and whatever anyone registers.
+
+A term is one function, with its meaning and the start of its coefficient beside it, in any file that is imported before
+the rule is built:
+
+    @register_term("instar", meaning="the more often a neuron wins, the faster its weights decay", start=0.1)
+    def instar(c: LocalTermInputs) -> Tensor:
+        return c.w * c.share.mean(-2, keepdim=True)
+
+    rule = LocalRule(LocalRuleSettings(terms=(*LOCAL_TERMS, "instar")))
+
+The step subtracts a term whose coefficient is positive. One with a low-rank matrix of read-outs of h declares it,
+`lowrank=Readout("upper", "lower")`, and takes the matrix as its second argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from metarules._checks import check_choice, check_number
+from metarules.update_rule.terms import PAPER_TERMS, SIDES, TERMS, Readout, Term, TermInputs
+
+LOCAL_TERMS = (*TERMS, "soft")  # a rule stored without the names of its terms has these
+STARTS = ("hebb", "decorr", "soft", "learned")  # the fields of `LocalRuleSettings` that a coefficient may start at
+_REGISTRY: dict[str, Term] = dict(PAPER_TERMS)
+_REGISTRY["hebb"] = _REGISTRY["hebb"]._replace(start="hebb")
+_REGISTRY["decorr_x"] = _REGISTRY["decorr_x"]._replace(start="decorr")
+
+
+@dataclass(frozen=True, eq=False)
+class LocalTermInputs(TermInputs):
+    """What the terms of a `LocalRule` are computed from: besides what the paper's see, the competition of the layer."""
+
+    share: Float[Tensor, "*tasks batch j"]  # softmax over the upper layer
+
+
+def register_term(
+    name: str, *, meaning: str, start: float | str = "learned", lowrank: Readout | None = None
+) -> Callable[[Any], Any]:
+    """Decorator that adds a term to those that `LocalRuleSettings.terms` may name.
+
+    Args:
+        name: a new name.
+        meaning: one sentence, for readers.
+        start: what its coefficient starts at: a number, or the field of `LocalRuleSettings` that holds it (`STARTS`).
+        lowrank: the hidden states its low-rank matrix is made of, where it has one.
+
+    Raises:
+        ValueError: a name that another function has, an unknown start or one that is not finite, an unknown side.
+    """
+    if isinstance(start, str):
+        check_choice("start", start, STARTS)
+    else:
+        check_number("start", start)
+    for end, side in (lowrank.ends if lowrank else {}).items():
+        check_choice(f"lowrank.{end}", side, SIDES)
+
+    def add(make: Any) -> Any:
+        known = _REGISTRY.get(name)
+        if known and _origin(known.make) != _origin(make):  # the same function again, from a cell run twice, is fine
+            raise ValueError(f"name is {name!r}, which {'.'.join(_origin(known.make))} has; allowed: a new name")
+        _REGISTRY[name] = Term(make, meaning, lowrank, start)
+        return make
+
+    return add
+
+
+def _origin(make: Any) -> tuple[str, str]:
+    return make.__module__, make.__qualname__
+
+
+def get_term(name: str) -> Term:
+    """The term registered under a name.
+
+    Raises:
+        ValueError: an unknown name; the message lists all.
+    """
+    check_choice("term", name, registered_terms())
+    return _REGISTRY[name]
+
+
+def registered_terms() -> tuple[str, ...]:
+    """Names that `LocalRuleSettings.terms` may hold."""
+    return tuple(_REGISTRY)
+
+
+@register_term("soft", meaning="soft competition: the winner of the layer moves towards its input (ours)", start="soft")
+def _soft(c: LocalTermInputs) -> Tensor:
+    return -(c.lower.mT @ c.share) / c.lower.shape[-2]
