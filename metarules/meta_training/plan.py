@@ -106,7 +106,7 @@ PRESETS: dict[str, Plan] = {
             warm_up=10,
             average=0.95,
         ),
-        data=DistributionSettings(usual_share=1.0, mixture_weight=0, sparse_weight=0, binary_weight=0, shape_weight=0),
+        data=DistributionSettings(usual_share=1.0, weights={"glyphs": 0.4, "decoders": 0.2}),
         judge=JudgeSettings(batch_size=100),
         keep=KeepSettings(validate_every=150),  # at the start and at the end: one takes ten seconds
         preset="demo",
