@@ -39,11 +39,12 @@ if TYPE_CHECKING:
     from metarules.base_model import BaseModelState as BaseModelState
     from metarules.base_model import forward as forward
     from metarules.base_model import init_state as init_state
-    from metarules.classic_rules import get_rule as get_rule
     from metarules.inner_loop import learn as learn
     from metarules.inner_loop import unroll as unroll
     from metarules.meta_objective import ridge_cosine_loss as ridge_cosine_loss
+    from metarules.pretrained import get_rule as get_rule
     from metarules.pretrained import load_rule as load_rule
+    from metarules.pretrained import register_kind as register_kind
     from metarules.pretrained import save_rule as save_rule
     from metarules.pretrained import shipped_rules as shipped_rules
     from metarules.pretrained import shipped_run as shipped_run
@@ -64,8 +65,9 @@ _HOMES = {
     "Batch": "update_rule",
     "LocalRule": "update_rule",
     "PaperRule": "update_rule",
-    "get_rule": "classic_rules",
+    "get_rule": "pretrained",
     "load_rule": "pretrained",
+    "register_kind": "pretrained",
     "save_rule": "pretrained",
     "shipped_rules": "pretrained",
     "shipped_run": "pretrained",

@@ -91,7 +91,7 @@ class Exploding(UpdateRule):
 def test_a_rule_that_diverges_costs_its_row_and_the_exit_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(cli, "find_rule", lambda name, n_classes: Exploding())
+    monkeypatch.setattr(cli, "get_rule", lambda name, n_classes: Exploding())
     assert cli.main([*SMALL, "--rule", "wild", "--baselines", "raw"]) == 1
     printed = capsys.readouterr()
     assert "skipped wild: the rule diverged" in printed.err

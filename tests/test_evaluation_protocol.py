@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from metarules.base_model import BaseModelState, forward
-from metarules.classic_rules import get_rule
 from metarules.evaluation import (
     Protocol,
     evaluate_baseline,
@@ -23,7 +22,7 @@ from metarules.evaluation import (
 from metarules.evaluation.protocol import inner_settings
 from metarules.inner_loop import DivergenceError
 from metarules.pretrained import save_rule, shipped_rules
-from metarules.pretrained.finding import LOCAL_START, find_rule, rule_label, rule_names
+from metarules.pretrained.finding import LOCAL_START, get_rule, rule_label, rule_names
 from metarules.tasks import Dataset, load_dataset, make_task
 from metarules.update_rule import Batch, InnerSettings, LocalRule, Trace, UpdateRule
 
@@ -180,7 +179,7 @@ def test_unknown_baseline_is_refused(letters: Dataset):
 
 @pytest.mark.parametrize("name", rule_names())
 def test_every_named_rule_can_be_found(name: str):
-    rule = find_rule(name, n_classes=3)
+    rule = get_rule(name, n_classes=3)
     assert isinstance(rule, UpdateRule) and rule_label(name) == name
     if rule.needs_labels:
         assert rule.settings.n_classes == 3
@@ -188,15 +187,15 @@ def test_every_named_rule_can_be_found(name: str):
 
 def test_a_rule_file_is_found_by_path_and_named_without_its_folder(tmp_path):
     path = save_rule(LocalRule(), tmp_path / "mine.safetensors", {"recommended": {"steps": 9, "batch_size": 11}})
-    assert find_rule(str(path)).recommended.steps == 9
+    assert get_rule(str(path)).recommended.steps == 9
     assert rule_label(str(path)) == "mine.safetensors"
     with pytest.raises(FileNotFoundError, match="no such file"):
-        find_rule(str(tmp_path / "none.safetensors"))
+        get_rule(str(tmp_path / "none.safetensors"))
 
 
 def test_an_unknown_rule_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"rule is 'hobb'; allowed: .*hebb.* or the path of a \.safetensors file"):
-        find_rule("hobb")
+        get_rule("hobb")
 
 
 @pytest.mark.slow
@@ -217,8 +216,8 @@ def test_shipped_rule_reaches_its_number_on_digits():
     if "local" not in shipped_rules():
         pytest.skip("metarules/pretrained/rules holds no rule named local yet")
     digits = load_dataset("digits")
-    shipped = evaluate_rule(find_rule("local"), "local", digits, steps=100)
+    shipped = evaluate_rule(get_rule("local"), "local", digits, steps=100)
     assert shipped.row.accuracy >= 0.90
-    start = evaluate_rule(find_rule(LOCAL_START), LOCAL_START, digits, steps=100)
+    start = evaluate_rule(get_rule(LOCAL_START), LOCAL_START, digits, steps=100)
     mean, stderr = paired_difference(shipped.accuracies, start.accuracies)
     assert mean > 2 * stderr

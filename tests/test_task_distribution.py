@@ -34,11 +34,8 @@ from metarules.tasks.distribution import (
     draw_tasks,
     validation_tasks,
 )
-from metarules.tasks.families import FAMILIES
-from metarules.tasks.task_form import WEIGHTS
 
 SMALL = DistributionSettings(n_examples=20, n_classes=4)
-HELD_OUT_KINDS = {"mixture_weight": 0, "sparse_weight": 0, "binary_weight": 0, "shape_weight": 0}
 distribution_module = importlib.import_module("metarules.tasks.distribution")
 glyphs_module = importlib.import_module("metarules.tasks.glyphs")  # the package's own `glyphs` is the function
 
@@ -56,7 +53,7 @@ def family(data: Dataset) -> str | None:
 
 def only(name: str, settings: DistributionSettings = SMALL) -> DistributionSettings:
     """Settings that draw one family alone, in the usual form."""
-    return replace(settings, usual_share=1.0, **{w: float(w == FAMILIES[name].weight) for w in WEIGHTS})
+    return replace(settings, usual_share=1.0, weights={name: 1.0})
 
 
 # ---------------------------------------------------------------------------------------------- held out
@@ -86,7 +83,7 @@ def drawn() -> dict[str, list[tuple[Dataset, Sequence[str]]]]:
             g, found[split] = seeded(1), []
             for _ in range(60):
                 used.clear()
-                data = draw_dataset(replace(SMALL, **HELD_OUT_KINDS), split, g)
+                data = draw_dataset(replace(SMALL, weights={"glyphs": 0.4, "decoders": 0.2}), split, g)
                 found[split].append((data, used[0] if used else ()))
     return found
 
@@ -118,11 +115,11 @@ def test_every_data_set_drawn_keeps_to_its_split(
 
 def test_kinds_come_by_their_weights():
     g = seeded(2)
-    settings = replace(SMALL, n_examples=20, glyph_weight=3.0, decoder_weight=1.0, **HELD_OUT_KINDS)
+    settings = replace(SMALL, n_examples=20, weights={"decoders": 1.0, "glyphs": 3.0})
     kinds = [family(draw_dataset(settings, "train", g)) for _ in range(200)]
     assert 0.65 < kinds.count(None) / 200 < 0.85  # 3 of 4
     starts = {"mixtures": "Gaussian mixture", "shapes": "lifted shapes", "decoders": "random decoder"}
-    for name in FAMILIES:
+    for name in SMALL.weights:
         drawn = {draw_dataset(only(name), "train", g).name.startswith(starts.get(name, name)) for _ in range(5)}
         assert drawn == {True}
     seen = {draw_dataset(SMALL, "train", g).name.split(" (")[0] for _ in range(100)}
@@ -130,7 +127,7 @@ def test_kinds_come_by_their_weights():
 
 
 def test_validation_knows_held_out_kinds_alone_whatever_the_weights():
-    other = replace(SMALL, glyph_weight=0.0, decoder_weight=0.0, usual_share=1.0)
+    other = replace(SMALL, weights={"sparse": 1.0, "glyphs": 0.0}, usual_share=1.0)
     for kind in ("glyphs", "decoders"):
         ours, theirs = (validation_tasks(s, 2, seeded(3), kind) for s in (SMALL, other))
         assert torch.equal(ours.x, theirs.x)
@@ -259,7 +256,7 @@ def test_tasks_follow_their_generator():
 def test_targets_are_carried_where_every_data_set_has_them():
     task = draw_tasks(only("glyphs"), None, 4, seeded(13))
     assert task.targets is not None and task.targets.shape == (4, 20, 4)
-    mixed = replace(SMALL, usual_share=1.0, sparse_weight=0, binary_weight=0)
+    mixed = replace(SMALL, usual_share=1.0, weights={**SMALL.weights, "sparse": 0, "binary": 0})
     several = draw_tasks(mixed, None, 12, seeded(14))
     assert len(several.name.split(" + ")) > 2 and several.targets is not None
     some = [draw_tasks(only("sparse"), None, 6, seeded(seed), per_dataset=1) for seed in range(4)]
@@ -296,15 +293,16 @@ def test_the_most_classes_are_those_that_can_be_validated():
         ({"size": 7}, "size is 7; allowed: a whole number in [8, 28]"),
         ({"size": 29}, "size is 29; allowed: a whole number in [8, 28]"),
         ({"usual_share": 1.1}, "usual_share is 1.1; allowed: a number in [0, 1]"),
-        ({"glyph_weight": -1}, "glyph_weight is -1; allowed: a number in [0, inf]"),
+        ({"weights": {"glyphs": -1}}, "weights['glyphs'] is -1; allowed: a number in [0, inf]"),
+        ({"weights": {"letters": 1}}, "weights names 'letters'; allowed: binary, decoders, glyphs"),
         ({"class_range": (1, 5)}, "class_range[0] is 1; allowed: a number in [2, 20]"),
         ({"class_range": (2, 21)}, "class_range[1] is 21; allowed: a number in [2, 20]"),
         ({"class_range": (9, 5)}, "class_range is (9, 5); allowed: (from, to) with from <= to"),
         ({"input_range": (1, 256)}, "input_range[0] is 1; allowed: a number in [2, 784]"),
         ({"n_examples": 10}, "class_range is (2, 20); allowed: up to 10 classes, which is n_examples"),
         (
-            {"decoder_weight": 0, "mixture_weight": 0, "shape_weight": 0},
-            "decoder_weight, mixture_weight, shape_weight are all 0; allowed: one of them above 0",
+            {"weights": {"glyphs": 1.0, "sparse": 1.0, "decoders": 0}},
+            "weights is {'glyphs': 1.0, 'sparse': 1.0, 'decoders': 0}; allowed: one of decoders, mixtures, shapes",
         ),
         ({"inverted_share": -0.1}, "inverted_share is -0.1; allowed: a number in [0, 1]"),
         ({"clusters": 0}, "clusters is 0; allowed: a whole number in [1, 10]"),

@@ -13,7 +13,8 @@ from metarules.inner_loop import learn
 from metarules.pretrained import load_rule
 from metarules.tasks import Dataset, Task, glyphs, make_task, random_decoder, stack_tasks
 from metarules.tasks.binary import binary_data
-from metarules.tasks.families import FAMILIES, draw_from
+from metarules.tasks.distribution import draw_from
+from metarules.tasks.families import FAMILIES
 from metarules.tasks.lifted import lifted_shapes
 from metarules.tasks.mixtures import gaussian_mixture
 from metarules.tasks.shapes_2d import FIGURES, draw_figure
@@ -73,7 +74,7 @@ def test_binary_data_is_binary_and_sparse_data_is_sparse():
         assert sparse_data(n=200, kind=kind).x.min() == 0
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "glyphs"])
+@pytest.mark.parametrize("name", [name for name in DistributionSettings().weights if name != "glyphs"])
 def test_ten_labels_per_class_are_neither_enough_nor_useless(name: str):
     """Raw few-shot accuracy of ten classes at the usual form; chance is 0.1."""
     right, g = [], seeded(5)
@@ -93,7 +94,7 @@ def test_ten_labels_per_class_are_neither_enough_nor_useless(name: str):
 )
 def test_the_shipped_rule_survives_the_extremes(n_inputs: int, n_classes: int, kinds: int):
     form, settings = TaskForm(n_inputs, n_classes, 80), DistributionSettings()
-    names = [name for name, family in FAMILIES.items() if family.takes(form)]
+    names = [name for name in settings.weights if FAMILIES[name].can_take(form)]
     assert len(names) == kinds
     sets = [draw_from({name: 1.0}, settings, form, "train", seeded(4)) for name in names]
     assert all((data.x.shape, data.n_classes) == ((80, n_inputs), n_classes) for data in sets)

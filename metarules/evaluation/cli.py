@@ -28,7 +28,8 @@ from metarules.evaluation.probe import LABELS_PER_CLASS, N_SPLITS
 from metarules.evaluation.protocol import Protocol, evaluate_baseline, evaluate_rule, inner_settings
 from metarules.evaluation.results import Result, Results
 from metarules.inner_loop import DivergenceError
-from metarules.pretrained.finding import find_rule, rule_label, rule_names
+from metarules.pretrained import own_modules
+from metarules.pretrained.finding import get_rule, rule_label, rule_names
 from metarules.tasks import DATASETS, Dataset, load_dataset
 from metarules.update_rule import UpdateRule
 
@@ -44,10 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes those of this process.
 
     Returns:
-        Exit status: 0, or 1 if a rule asked for could not be evaluated (bad arguments leave with status 2).
+        Exit status: 0; 1 if a rule asked for could not be evaluated; 2 for bad arguments.
     """
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        own_modules.import_modules(arguments)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     parser = build_parser()
-    options = parser.parse_args(argv)
+    options = parser.parse_args(arguments)
     try:
         dataset = _dataset(options.data, options.data_option)
         protocol = _protocol(options, dataset)
@@ -81,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     rules = f"a name ({', '.join(rule_names())}) or the path of a .safetensors file; may be repeated"
+    add(own_modules.OPTION, dest="modules", action="append", metavar="MODULE", help=own_modules.HELP)
     add("--rule", action="append", default=[], metavar="NAME", help=rules)
     add("--data", default="digits", metavar="NAME", help=f"one of {', '.join(DATASETS)} (default: digits)")
     option_help = "option of the data set, such as split=validation for glyphs; may be repeated"
@@ -148,12 +156,12 @@ def _rules(options: argparse.Namespace, dataset: Dataset) -> dict[str, tuple[Upd
         if rule_label(name) in rules:
             raise ValueError(f"--rule names {rule_label(name)!r} twice; allowed: each name, or file name, once")
         try:
-            rules[rule_label(name)] = find_rule(name, dataset.n_classes), options.steps
+            rules[rule_label(name)] = get_rule(name, n_classes=dataset.n_classes), options.steps
         except (ValueError, OSError) as error:
             raise ValueError(f"--rule {name}: {error}") from error
     for name in options.baselines:
         if name in CLASSIC_RULES and name not in rules:
-            rules[name] = find_rule(name, dataset.n_classes), None
+            rules[name] = get_rule(name, n_classes=dataset.n_classes), None
     return rules
 
 

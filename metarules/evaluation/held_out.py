@@ -15,7 +15,7 @@ from metarules.tasks import Task
 from metarules.tasks.distribution import DistributionSettings, validation_tasks
 from metarules.update_rule import Batch, UpdateRule
 
-KINDS = ("glyphs", "decoders")  # of held-out data: letters and fonts, decoder families
+KINDS = ("glyphs", "decoders")  # of held-out data that every rule is judged on: letters and fonts, decoder families
 N_TASKS = 16  # ours: standard error of the mean accuracy about 0.02, less for two rules compared
 SEED = 20_000  # ours: far from any seed a user picks for training
 _OBJECTIVE = MetaObjectiveSettings(ridge=3.0, standardise_features=True)
@@ -31,14 +31,15 @@ def held_out(settings: DistributionSettings | None = None, n_tasks: int = N_TASK
         seed: of data and permutations.
 
     Returns:
-        kind (`KINDS`) -> tasks [n_tasks, N, n_0].
+        kind (`settings.held_out`) -> tasks [n_tasks, N, n_0].
 
     Raises:
         TypeError, ValueError: n_tasks is no whole number from 1, seed none from 0.
     """
     check_number("seed", seed, low=0, high=2**63 - 1, integer=True)
     generator = torch.Generator().manual_seed(seed)
-    return {kind: validation_tasks(settings or DistributionSettings(), n_tasks, generator, kind) for kind in KINDS}
+    settings = settings or DistributionSettings()
+    return {kind: validation_tasks(settings, n_tasks, generator, kind) for kind in settings.held_out}
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from metarules.meta_training.outer_loop import MetaTrainer, Slot
 from metarules.meta_training.particles import Group, Twins
 from metarules.pretrained import plain
 
-FORMAT = 2  # raise when an older reader would misread the file
+FORMAT = 3  # raise when an older reader would misread the file
 _KEY = "metarules"  # under which the header keeps a digest and everything that is no tensor
 
 
@@ -88,7 +88,9 @@ def load_checkpoint(trainer: MetaTrainer, path: Path) -> None:
         raise ValueError(f"{path.name} is truncated, damaged or no checkpoint of this package ({error})") from error
     found = facts.get("format") if isinstance(facts, dict) else None
     if found != FORMAT:
-        raise ValueError(f"{path.name} has format {found!r}; allowed: {FORMAT}")
+        raise ValueError(
+            f"{path.name} has format {found!r}; allowed: {FORMAT}, since a run is resumed by the version that began it"
+        )
     _check_same_settings(path.name, facts.get("settings"), _settings(trainer))
     try:  # read all of it before anything in the trainer changes
         theta = {name: _same_shape(tensors, f"theta/{name}", p) for name, p in trainer.rule.named_parameters()}

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from metarules._files import write_atomically
-from metarules.evaluation.held_out import KINDS
 from metarules.meta_training.outer_loop import MetaStep
 
 SNAPSHOTS, LOG = "snapshots", "log.csv"  # names in a run's folder
-COLUMNS = ("meta_step", "minutes", "meta_loss", "gradient_norm", "learning_rate", "skipped", *KINDS)
+COLUMNS = ("meta_step", "minutes", "meta_loss", "gradient_norm", "learning_rate", "skipped")  # then the validation's
 
 
 class Log:
@@ -24,21 +23,22 @@ class Log:
     Args:
         path: of the CSV file, made anew or taken up.
         number: meta-steps of the checkpoint.
+        kinds: of held-out tasks that the run is validated on, a column each.
 
     Attributes:
-        curve: the validations so far: meta_step, minutes and an accuracy for each of `KINDS`.
+        curve: the validations so far: meta_step, minutes and an accuracy for each of `kinds`.
         minutes: of training so far.
     """
 
-    def __init__(self, path: Path, number: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, number: int, kinds: Sequence[str]) -> None:
+        self.path, self.kinds, self.columns = path, kinds, (*COLUMNS, *kinds)
         rows = [row for row in _read(path) if int(row["meta_step"]) <= number]
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS)
+        writer = csv.DictWriter(text, self.columns)
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(path, text.getvalue().encode())
-        self.curve = [_point(row) for row in rows if row[KINDS[0]]]
+        self.curve = [self._point(row) for row in rows if row[kinds[0]]]
         self.minutes = float(rows[-1]["minutes"]) if rows else 0.0
 
     def write(self, step: MetaStep, minutes: float, scores: Mapping[str, Tensor] | None) -> None:
@@ -54,15 +54,18 @@ class Log:
             **{kind: round(float(found.mean()), 4) for kind, found in (scores or {}).items()},
         }
         with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, COLUMNS, restval="").writerow(row)
+            csv.DictWriter(file, self.columns, restval="").writerow(row)
         if scores is not None:
-            self.curve.append(_point(row))
+            self.curve.append(self._point(row))
 
     @property
     def best_is_last(self) -> bool:
         """True when the newest validation is the best of the run after its start (mean of all kinds)."""
-        means = [sum(point[kind] for kind in KINDS) for point in self.curve if point["meta_step"] > 0]
+        means = [sum(point[kind] for kind in self.kinds) for point in self.curve if point["meta_step"] > 0]
         return bool(means) and means[-1] == max(means)
+
+    def _point(self, row: Mapping[str, Any]) -> dict[str, float]:
+        return {name: float(row[name]) for name in ("meta_step", "minutes", *self.kinds)}
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -72,10 +75,6 @@ def _read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         lines = [line for line in file if line.endswith("\n")]
     return [row for row in csv.DictReader(lines) if None not in row.values() and None not in row]
-
-
-def _point(row: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(row[name]) for name in ("meta_step", "minutes", *KINDS)}
 
 
 def is_snapshot_step(meta_step: int) -> bool:

@@ -14,8 +14,9 @@ from metarules._checks import check_choice, check_names, check_number
 from metarules.evaluation.judge import JudgeSettings
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.pretrained import plain
+from metarules.pretrained.kinds import kind_of_settings
 from metarules.tasks.distribution import DistributionSettings
-from metarules.update_rule import LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
+from metarules.update_rule import LocalRuleSettings, PaperRuleSettings, UpdateRule
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Plan:
     Attributes:
         train: of the outer loop.
         data: of the tasks.
-        rule: of the rule that is trained: a `LocalRule`'s or a `PaperRule`'s.
+        rule: of the rule that is trained, of any kind in `metarules.pretrained.KINDS`.
         judge: of the validation.
         keep: of what is kept.
         preset: the preset it was made from, for the command on the card.
@@ -50,17 +51,17 @@ class Plan:
 
     train: MetaTrainingSettings = field(default_factory=MetaTrainingSettings)
     data: DistributionSettings = field(default_factory=DistributionSettings)
-    rule: LocalRuleSettings | PaperRuleSettings = field(default_factory=LocalRuleSettings)
+    rule: Any = field(default_factory=LocalRuleSettings)
     judge: JudgeSettings = field(default_factory=JudgeSettings)
     keep: KeepSettings = field(default_factory=KeepSettings)
     preset: str = "laptop"
 
+    def __post_init__(self) -> None:
+        kind_of_settings(self.rule)
+
     def make_rule(self) -> UpdateRule:
         """The rule at its start, theta drawn from the run's seed."""
-        generator = torch.Generator().manual_seed(self.train.seed)
-        if isinstance(self.rule, PaperRuleSettings):
-            return PaperRule(self.rule, generator=generator)
-        return LocalRule(self.rule, generator=generator)
+        return kind_of_settings(self.rule).make(self.rule, torch.Generator().manual_seed(self.train.seed))
 
     def with_values(self, changes: Iterable[str]) -> Plan:
         """The same plan with some settings changed.
@@ -105,7 +106,7 @@ PRESETS: dict[str, Plan] = {
             warm_up=10,
             average=0.95,
         ),
-        data=DistributionSettings(usual_share=1.0, mixture_weight=0, sparse_weight=0, binary_weight=0, shape_weight=0),
+        data=DistributionSettings(usual_share=1.0, weights={"glyphs": 0.4, "decoders": 0.2}),
         judge=JudgeSettings(batch_size=100),
         keep=KeepSettings(validate_every=150),  # at the start and at the end: one takes ten seconds
         preset="demo",

@@ -75,7 +75,7 @@ def run(
     else:
         save_checkpoint(trainer, out / CHECKPOINT)  # before anything else is written: a crash can then be resumed
     # step 0 is settled after its checkpoint, all others before theirs
-    log = Log(out / LOG, trainer.number or -1) if ranks.first else None
+    log = Log(out / LOG, trainer.number or -1, plan.data.held_out) if ranks.first else None
     before = log.minutes if log else 0.0
     began = time.monotonic()
 

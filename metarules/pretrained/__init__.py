@@ -1,7 +1,13 @@
-"""Learned rules: save them, load them, and the ones shipped with the package."""
+"""Learned rules: their kinds, save them, load them, find them by name, and the ones shipped with the package."""
 
+from metarules.pretrained.finding import LOCAL_START as LOCAL_START
+from metarules.pretrained.finding import get_rule as get_rule
+from metarules.pretrained.finding import rule_names as rule_names
+from metarules.pretrained.kinds import KINDS as KINDS
+from metarules.pretrained.kinds import register_kind as register_kind
+from metarules.pretrained.plain import from_plain as from_plain
+from metarules.pretrained.plain import plain as plain
 from metarules.pretrained.storage import load_rule as load_rule
-from metarules.pretrained.storage import plain as plain
 from metarules.pretrained.storage import save_rule as save_rule
 from metarules.pretrained.storage import shipped_rules as shipped_rules
 from metarules.pretrained.storage import shipped_run as shipped_run

@@ -1,11 +1,13 @@
-"""Finding a rule by name: shipped, hand-written, a file, or the learned rule before any meta-training."""
+"""Any rule by name: shipped, hand-written, a file, or the learned rule before any meta-training."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from metarules.classic_rules import CLASSIC_RULES, get_rule
-from metarules.pretrained import load_rule, shipped_rules, shipped_run
+from metarules.classic_rules import CLASSIC_RULES
+from metarules.classic_rules import get_rule as classic_rule
+from metarules.pretrained.storage import load_rule, shipped_rules, shipped_run
 from metarules.update_rule import UpdateRule
 
 LOCAL_START = "local_start"  # what the shipped `local` was before meta-training: what a learned rule has to beat
@@ -13,7 +15,7 @@ SUFFIX = ".safetensors"
 
 
 def rule_names() -> tuple[str, ...]:
-    """All names `find_rule` knows, besides paths of .safetensors files."""
+    """All names `get_rule` knows, besides paths of .safetensors files."""
     return (*shipped_rules(), LOCAL_START, *sorted(CLASSIC_RULES))
 
 
@@ -22,25 +24,33 @@ def rule_label(name: str) -> str:
     return Path(name).name if name.endswith(SUFFIX) else name
 
 
-def find_rule(name: str, n_classes: int = 10) -> UpdateRule:
+def get_rule(name: str, *, n_classes: int | None = None, **settings: Any) -> UpdateRule:
     """Make or load a rule.
 
     Args:
         name: one of `rule_names()`, or the path of a file ending in .safetensors.
-        n_classes: width of the read-out of a supervised rule.
+        n_classes: width of the read-out of a supervised rule; the other rules take any and have no use for it.
+        settings: of a hand-written rule, such as `decorr=0.8`; the others keep their defaults. A learned rule's are
+            in its file.
 
     Returns:
-        The rule, on the CPU.
+        The rule, on the CPU; `rule.recommended` says how it is best run.
 
     Raises:
-        ValueError: an unknown name (the known ones are listed), or a file that is no rule.
+        ValueError: an unknown name (the known ones are listed), a setting the rule does not have or a value out of
+            range, or a file that is no rule.
+        TypeError: a setting of a wrong type.
         FileNotFoundError: a path that leads nowhere.
+
+    Example:
+        rule = get_rule("hebb_decorrelation", decorr=0.8)
     """
-    if name.endswith(SUFFIX) or name in shipped_rules():
-        return load_rule(name)
-    if name == LOCAL_START:
-        return load_rule(shipped_run("local") / "snapshots" / "000000.safetensors")
-    if name not in CLASSIC_RULES:
+    if name in CLASSIC_RULES:
+        if n_classes is not None and CLASSIC_RULES[name].needs_labels:
+            settings["n_classes"] = n_classes
+        return classic_rule(name, **settings)
+    if not name.endswith(SUFFIX) and name not in rule_names():
         raise ValueError(f"rule is {name!r}; allowed: {', '.join(rule_names())}, or the path of a {SUFFIX} file")
-    rule = get_rule(name)
-    return get_rule(name, n_classes=n_classes) if rule.needs_labels else rule
+    if settings:
+        raise ValueError(f"settings are {', '.join(settings)}; allowed for {name!r}, whose theta fits its own: none")
+    return load_rule(shipped_run("local") / "snapshots" / "000000.safetensors" if name == LOCAL_START else name)

@@ -5,7 +5,6 @@ A card says what the rule is and where it comes from: kind, settings, how to run
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -20,14 +19,12 @@ from torch import Tensor
 
 from metarules._checks import FLOATS, check_choice, check_names
 from metarules._files import write_atomically
-from metarules.update_rule import InnerSettings, LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
+from metarules.pretrained.kinds import KINDS, Kind, kind_of
+from metarules.pretrained.plain import from_plain, plain
+from metarules.update_rule import InnerSettings, UpdateRule
 
 FORMAT = 1  # raise when an older reader would misread the file
 _KEY = "metarules"  # under which the header keeps the card
-_KINDS: dict[str, tuple[type[UpdateRule], type[Any]]] = {
-    "local": (LocalRule, LocalRuleSettings),
-    "paper": (PaperRule, PaperRuleSettings),
-}
 
 
 def shipped_rules() -> tuple[str, ...]:
@@ -83,35 +80,34 @@ def save_rule(
     """Write a learned rule, and its card once more as JSON beside it; both atomically.
 
     Args:
-        rule: a `LocalRule` or `PaperRule`.
+        rule: a rule of a registered kind, such as `LocalRule`, `PaperRule`, or your own after `register_kind`.
         path: where to; must end in .safetensors. Missing folders are made.
         card: what to tell about the rule; merged over `rule.card`. "recommended" holds fields of `InnerSettings` and
-            is `rule.recommended` unless given. "format", "kind" and "settings" are filled in here.
+            is `rule.recommended` unless given. "format", "kind", "settings" and, for a kind that was registered
+            outside this package, its "module" are filled in here.
         twin: write the JSON file.
 
     Returns:
         The path written.
 
     Raises:
-        TypeError: a rule with no theta to save, or of a class of your own, which could not be found again.
+        TypeError: a rule of no registered kind, which could not be found again.
         ValueError: another ending; a card that JSON cannot hold; theta that is not finite.
         OSError: the file cannot be written; an older one is then untouched.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"path is {path.name!r}; allowed: a name ending in .safetensors")
-    kind = next((name for name, (rule_type, _) in _KINDS.items() if type(rule) is rule_type), None)
-    if kind is None:
-        allowed = ", ".join(rule_type.__name__ for rule_type, _ in _KINDS.values())
-        raise TypeError(f"rule is a {type(rule).__name__}; allowed: {allowed}")
+    kind = kind_of(rule)
     tensors = {name: p.detach().cpu().contiguous() for name, p in rule.named_parameters()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"rule has NaN or infinite numbers in {name}; allowed: finite theta")
     given = dict(card or {})
-    recommended = _inner_settings("card", given.get("recommended", plain(rule.recommended)))
-    full = {**rule.card, **given, "recommended": plain(recommended)}
-    full |= {"format": FORMAT, "kind": kind, "settings": plain(rule.settings)}
+    recommended = given.get("recommended", plain(rule.recommended))
+    full = {**rule.card, **given, "recommended": plain(from_plain(InnerSettings, recommended, "recommended in card"))}
+    full |= {"format": FORMAT, "kind": kind.name, "settings": plain(rule.settings)}
+    full |= {"module": kind.module} if kind.module else {}
     try:
         text = json.dumps(full, indent=1, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -120,17 +116,6 @@ def save_rule(
     if twin:
         write_atomically(path.with_suffix(".json"), (text + "\n").encode())
     return path
-
-
-def plain(value: Any) -> Any:
-    """Settings as plain values, ready for JSON: dataclasses and mappings become dicts, tuples lists, all the way in."""
-    if dataclasses.is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: plain(v) for key, v in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [plain(v) for v in value]
-    return value
 
 
 def _locate(name_or_path: str | os.PathLike[str]) -> Path:
@@ -164,16 +149,12 @@ def _diagnose(path: Path) -> str:
 def _build(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> UpdateRule:
     """Make the rule the card describes and give it the tensors."""
     card = _read_card(name, metadata)
-    check_choice(f"kind in {name}", card.get("kind"), sorted(_KINDS))
-    rule_type, settings_type = _KINDS[card["kind"]]
-    given = _section(f"settings in {name}", card.get("settings"), settings_type)
+    kind = _find_kind(name, card)
+    settings = from_plain(kind.settings, card.get("settings"), f"settings in {name}")
     dtype = next(iter(tensors.values())).dtype if tensors else torch.float32
     if dtype not in FLOATS:
         raise ValueError(f"{name} holds tensors of dtype {dtype}; allowed: {', '.join(map(str, FLOATS))}")
-    try:
-        rule = rule_type(settings_type(**given), dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"settings in {name}: {error}") from error
+    rule = kind.make(settings).to(dtype)
     wanted = dict(rule.named_parameters())
     check_names(f"{name}", tensors, wanted)
     for key, parameter in wanted.items():
@@ -188,7 +169,7 @@ def _build(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
             raise ValueError(f"{name}: {key} holds NaN or infinite numbers; allowed: finite theta")
         with torch.no_grad():
             parameter.copy_(tensors[key])
-    rule.recommended = _inner_settings(name, card.get("recommended"))
+    rule.recommended = from_plain(InnerSettings, card.get("recommended"), f"recommended in {name}")
     rule.card = card
     return rule
 
@@ -208,18 +189,12 @@ def _read_card(name: str, metadata: Mapping[str, str]) -> dict[str, Any]:
     return card
 
 
-def _section(name: str, value: Any, settings_type: type[Any]) -> dict[str, Any]:
-    """A part of a card that holds fields of a settings class."""
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{name} is {value!r}; allowed: fields of {settings_type.__name__} by name")
-    check_names(name, value, [f.name for f in dataclasses.fields(settings_type)])
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}  # JSON has no tuples
-
-
-def _inner_settings(name: str, value: Any) -> InnerSettings:
-    """The "recommended" of a card; what it leaves out takes its default."""
-    given = _section(f"recommended in {name}", value, InnerSettings)
+def _find_kind(name: str, card: Mapping[str, Any]) -> Kind:
+    """The kind a card means, out of those that are registered: nothing is imported because a file says so."""
     try:
-        return InnerSettings(**given)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"recommended in {name}: {error}") from error
+        check_choice(f"kind in {name}", card.get("kind"), [*KINDS])
+    except ValueError as error:
+        module = card.get("module")
+        hint = f"; import the module {module!r} first, which the card says registers it" if module else ""
+        raise ValueError(f"{error}{hint}") from None
+    return KINDS[card["kind"]]

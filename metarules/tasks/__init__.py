@@ -6,6 +6,7 @@
 from metarules.tasks.dataset import DATASETS as DATASETS
 from metarules.tasks.dataset import Dataset as Dataset
 from metarules.tasks.dataset import load_dataset as load_dataset
+from metarules.tasks.dataset import register as register
 from metarules.tasks.decoders import TRAIN_FAMILIES as TRAIN_FAMILIES
 from metarules.tasks.decoders import VALIDATION_FAMILIES as VALIDATION_FAMILIES
 from metarules.tasks.decoders import random_decoder as random_decoder
@@ -13,6 +14,9 @@ from metarules.tasks.digits import digits as digits
 from metarules.tasks.distribution import draw_dataset as draw_dataset
 from metarules.tasks.distribution import draw_tasks as draw_tasks
 from metarules.tasks.distribution import validation_tasks as validation_tasks
+from metarules.tasks.families import Draw as Draw
+from metarules.tasks.families import TaskForm as TaskForm
+from metarules.tasks.families import register_family as register_family
 from metarules.tasks.glyph_atlas import TRAIN_FONTS as TRAIN_FONTS
 from metarules.tasks.glyph_atlas import VALIDATION_FONTS as VALIDATION_FONTS
 from metarules.tasks.glyph_rendering import BROAD_GLYPHS as BROAD_GLYPHS
@@ -39,5 +43,4 @@ from metarules.tasks.shapes_2d import spirals as spirals
 from metarules.tasks.shapes_2d import two_moons as two_moons
 from metarules.tasks.task import Task as Task
 from metarules.tasks.task_form import DistributionSettings as DistributionSettings
-from metarules.tasks.task_form import TaskForm as TaskForm
 from metarules.tasks.task_form import draw_form as draw_form

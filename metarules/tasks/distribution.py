@@ -1,21 +1,24 @@
-"""The distribution of tasks a rule is meta-trained on: many kinds of data, always with permuted inputs.
+"""The distribution of tasks a rule is meta-trained on: many families of data, always with permuted inputs.
 
 Source: Metz et al., ICLR 2019, section 4 (data sets and permutations sampled per task); breadth: README, Sources.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from metarules._checks import check_choice, check_number
 from metarules.tasks._options import check_generator
 from metarules.tasks.dataset import Dataset
-from metarules.tasks.families import FAMILIES, HELD_OUT, draw_from
+from metarules.tasks.families import FAMILIES, Draw
+from metarules.tasks.families import MAX_CLASSES as MAX_CLASSES
+from metarules.tasks.families import TaskForm as TaskForm
+from metarules.tasks.latents import whole_number
 from metarules.tasks.making import make_task, stack_tasks
 from metarules.tasks.task import Task
-from metarules.tasks.task_form import MAX_CLASSES as MAX_CLASSES
 from metarules.tasks.task_form import DistributionSettings as DistributionSettings
-from metarules.tasks.task_form import TaskForm as TaskForm
 from metarules.tasks.task_form import draw_form as draw_form
 
 
@@ -39,9 +42,47 @@ def draw_dataset(
     """
     check_choice("split", split, ("train", "validation"))
     check_generator(generator)
-    names = tuple(FAMILIES) if split == "train" else HELD_OUT
-    weights = {name: getattr(settings, FAMILIES[name].weight) for name in names}
+    weights = {name: w for name, w in settings.weights.items() if split == "train" or FAMILIES[name].held_out}
     return draw_from(weights, settings, _form(settings, form), split, generator)
+
+
+def draw_from(
+    weights: Mapping[str, float],
+    settings: DistributionSettings,
+    form: TaskForm,
+    split: str,
+    generator: torch.Generator,
+) -> Dataset:
+    """Draw one data set of one of several families.
+
+    Args:
+        weights: how often each is drawn, in proportion, by its name in FAMILIES.
+        settings: ranges of what is drawn (not the weights).
+        form: inputs, classes and examples.
+        split: "train" or "validation", which only the families that hold something out know.
+        generator: a CPU torch.Generator; the same numbers are drawn from it whatever the family.
+
+    Raises:
+        ValueError: no family with a weight above 0 can take the form.
+    """
+    kind, tone, distance = torch.rand(3, generator=generator).tolist()
+    seed = int(torch.randint(2**31, (), generator=generator))
+    clusters = whole_number(1, settings.clusters, generator)
+    bend = settings.glyphs[whole_number(0, len(settings.glyphs) - 1, generator)]
+    weighed = [name for name in FAMILIES if weights.get(name, 0) > 0]
+    able = [name for name in weighed if FAMILIES[name].can_take(form)]
+    if not able:
+        raise ValueError(f"form is {form}; allowed: one that {' or '.join(weighed) or 'any kind of data'} can take")
+    left = kind * sum(weights[name] for name in able)
+    chosen = able[-1]  # where rounding leaves something over
+    for name in able:
+        left -= weights[name]
+        if left < 0:
+            chosen = name
+            break
+    low, high = settings.separation
+    separation, inverted = low + (high - low) * distance, tone < settings.inverted_share
+    return FAMILIES[chosen].make(Draw(form, split, seed, clusters, separation, bend, inverted))
 
 
 def draw_tasks(
@@ -85,13 +126,13 @@ def validation_tasks(settings: DistributionSettings, n: int, generator: torch.Ge
         settings: as for training; the weights of the families are not used.
         n: number of tasks.
         generator: a CPU torch.Generator.
-        kind: "glyphs" (held-out letters in held-out fonts) or "decoders" (held-out decoder families).
+        kind: a family that holds something out: "glyphs" (letters and fonts), "decoders" (kinds of maps) or your own.
 
     Raises:
         ValueError: an unknown kind, n below 1.
         TypeError: an argument of a wrong type.
     """
-    check_choice("kind", kind, HELD_OUT)
+    check_choice("kind", kind, [name for name, family in FAMILIES.items() if family.held_out])
     check_number("n", n, low=1, integer=True)
     check_generator(generator)
     drawn = (draw_from({kind: 1.0}, settings, settings.usual_form, "validation", generator) for _ in range(n))

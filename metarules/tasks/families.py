@@ -1,85 +1,96 @@
-"""The kinds of data a task can be made of, how often each is drawn, and which forms each can take."""
+"""The families of data that meta-training tasks are drawn from: each is one function and its registration.
+
+A family of your own is registered by `register_family`, in any file, and takes part in a run whose
+`DistributionSettings.weights` name it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
-
+from metarules._checks import check_number
 from metarules.tasks.binary import binary_data
 from metarules.tasks.dataset import Dataset
 from metarules.tasks.decoders import random_decoder
-from metarules.tasks.glyph_rendering import MAX_SIZE, MIN_SIZE
+from metarules.tasks.glyph_rendering import MAX_SIZE, MIN_SIZE, GlyphSettings
 from metarules.tasks.glyphs import glyphs
-from metarules.tasks.latents import whole_number
 from metarules.tasks.lifted import lifted_shapes
 from metarules.tasks.mixtures import gaussian_mixture
 from metarules.tasks.sparse import sparse_data
-from metarules.tasks.task_form import MAX_CLASSES, DistributionSettings, TaskForm
 
+# Of the 20 held-out letters four pairs look alike once scaled to one size (K k, M m, X x, Y y), and a task draws at
+# most one of each. The training letters would allow 21, but what cannot be validated is not trained.
+MAX_CLASSES = 16
+MOST_CLASSES = 20  # of the other families
 LEAST_INPUTS = 8  # of sparse and binary data: fewer words or bits cannot tell classes apart
 
 
 @dataclass(frozen=True)
-class Draw:
-    """What every kind of data set is drawn from, whether it looks at all of it or not."""
+class TaskForm:
+    """What tasks must share to be put side by side."""
 
-    settings: DistributionSettings
-    form: TaskForm
-    split: str
-    clusters: int
-    tone: float
-    distance: float
-    bend: int
-    seed: int
+    n_inputs: int  # n_0
+    n_classes: int  # classes of every task
+    n_examples: int  # N of every task
+
+    def __post_init__(self) -> None:
+        check_number("n_inputs", self.n_inputs, low=2, integer=True)
+        check_number("n_classes", self.n_classes, low=2, high=MOST_CLASSES, integer=True)
+        check_number("n_examples", self.n_examples, low=self.n_classes, integer=True)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What is drawn for a data set, by the same random numbers for every family; a family uses what it has use for."""
+
+    form: TaskForm  # inputs, classes and examples: these a family must keep to
+    split: str  # "train" or "validation", which families that hold something out alone are asked for
+    seed: int  # of everything else that is random in the data set
+    clusters: int  # in each class
+    separation: float  # between the classes of a decoder's latents
+    glyphs: GlyphSettings  # deformations
+    inverted: bool  # ink 0 on paper 1
 
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of data: the setting that weighs it, the forms it can take, and how a data set of it is made."""
+    """A family of data: how a data set of it is made, which forms it can take, whether validation knows it."""
 
-    weight: str
-    takes: Callable[[TaskForm], bool]
     make: Callable[[Draw], Dataset]
+    takes: Callable[[TaskForm], bool] | None = None  # None: every form
+    held_out: bool = False
+
+    def can_take(self, form: TaskForm) -> bool:
+        """Whether a data set of this family can have that form."""
+        return self.takes is None or self.takes(form)
 
 
-def draw_from(
-    weights: Mapping[str, float],
-    settings: DistributionSettings,
-    form: TaskForm,
-    split: str,
-    generator: torch.Generator,
-) -> Dataset:
-    """Draw one data set of one of several families.
+FAMILIES: dict[str, Family] = {}
+
+
+def register_family(
+    name: str, *, takes: Callable[[TaskForm], bool] | None = None, held_out: bool = False
+) -> Callable[[Callable[[Draw], Dataset]], Callable[[Draw], Dataset]]:
+    """Decorator: make a function from a `Draw` to a data set known as a family of meta-training tasks.
 
     Args:
-        weights: how often each is drawn, in proportion, by its name in FAMILIES.
-        settings: ranges of what is drawn (not the weights).
-        form: inputs, classes and examples.
-        split: "train" or "validation", which "glyphs" and "decoders" alone know.
-        generator: a CPU torch.Generator; the same numbers are drawn from it whatever the family.
+        name: by which `DistributionSettings.weights` name it; a family that they do not name takes no part.
+        takes: whether it can take a form; None for a family that can take every form.
+        held_out: whether the "validation" split holds something that the "train" split never shows. Runs whose weights
+            name such a family are validated on it.
 
-    Raises:
-        ValueError: no family with a weight above 0 can take the form.
+    Example:
+        @register_family("mine")
+        def mine(draw: Draw) -> Dataset: ...
     """
-    kind, tone, distance = torch.rand(3, generator=generator).tolist()
-    seed = int(torch.randint(2**31, (), generator=generator))
-    n_clusters = whole_number(1, settings.clusters, generator)
-    bend = whole_number(0, len(settings.glyphs) - 1, generator)
-    weighed = [name for name, weight in weights.items() if weight > 0]
-    able = [name for name in weighed if FAMILIES[name].takes(form)]
-    if not able:
-        raise ValueError(f"form is {form}; allowed: one that {' or '.join(weighed) or 'any kind of data'} can take")
-    left = kind * sum(weights[name] for name in able)
-    chosen = able[-1]  # where rounding leaves something over
-    for name in able:
-        left -= weights[name]
-        if left < 0:
-            chosen = name
-            break
-    return FAMILIES[chosen].make(Draw(settings, form, split, n_clusters, tone, distance, bend, seed))
+
+    def enter(make: Callable[[Draw], Dataset]) -> Callable[[Draw], Dataset]:
+        FAMILIES[name] = Family(make, takes, held_out)
+        return make
+
+    return enter
 
 
 def _takes_glyphs(form: TaskForm) -> bool:
@@ -87,31 +98,27 @@ def _takes_glyphs(form: TaskForm) -> bool:
     return side**2 == form.n_inputs and MIN_SIZE <= side <= MAX_SIZE and form.n_classes <= MAX_CLASSES
 
 
-def _any_form(form: TaskForm) -> bool:
-    return True
-
-
 def _many_inputs(form: TaskForm) -> bool:
     return form.n_inputs >= LEAST_INPUTS
 
 
+@register_family("glyphs", takes=_takes_glyphs, held_out=True)
 def _glyphs(draw: Draw) -> Dataset:
-    form, settings = draw.form, draw.settings
-    side = math.isqrt(form.n_inputs)
-    bend = settings.glyphs[draw.bend]
-    data = glyphs(form.n_examples, form.n_classes, side, split=draw.split, settings=bend, seed=draw.seed)
-    return replace(data, x=1 - data.x) if draw.tone < settings.inverted_share else data
+    form, side = draw.form, math.isqrt(draw.form.n_inputs)
+    data = glyphs(form.n_examples, form.n_classes, side, split=draw.split, settings=draw.glyphs, seed=draw.seed)
+    return replace(data, x=1 - data.x) if draw.inverted else data
 
 
+@register_family("decoders", held_out=True)
 def _decoders(draw: Draw) -> Dataset:
-    form, (low, high) = draw.form, draw.settings.separation
+    form = draw.form
     return random_decoder(
         form.n_examples,
         form.n_classes,
         form.n_inputs,
         split=draw.split,
         clusters=draw.clusters,
-        separation=low + (high - low) * draw.distance,
+        separation=draw.separation,
         seed=draw.seed,
     )
 
@@ -126,16 +133,11 @@ def _clustered(make: Callable[..., Dataset]) -> Callable[[Draw], Dataset]:
     return made
 
 
+register_family("mixtures")(_clustered(gaussian_mixture))
+register_family("sparse", takes=_many_inputs)(_clustered(sparse_data))
+register_family("binary", takes=_many_inputs)(_clustered(binary_data))
+
+
+@register_family("shapes")
 def _shapes(draw: Draw) -> Dataset:
     return lifted_shapes(draw.form.n_examples, draw.form.n_classes, draw.form.n_inputs, seed=draw.seed)
-
-
-FAMILIES: dict[str, Family] = {
-    "glyphs": Family("glyph_weight", _takes_glyphs, _glyphs),
-    "decoders": Family("decoder_weight", _any_form, _decoders),
-    "mixtures": Family("mixture_weight", _any_form, _clustered(gaussian_mixture)),
-    "sparse": Family("sparse_weight", _many_inputs, _clustered(sparse_data)),
-    "binary": Family("binary_weight", _many_inputs, _clustered(binary_data)),
-    "shapes": Family("shape_weight", _any_form, _shapes),
-}
-HELD_OUT = ("glyphs", "decoders")  # the families that hold something out for validation

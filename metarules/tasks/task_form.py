@@ -1,84 +1,57 @@
-"""What meta-training tasks are made of: settings of their distribution, and the form that tasks side by side share.
+"""Settings of the distribution of meta-training tasks, and the form that tasks side by side share.
 
 Source: Metz et al., ICLR 2019, section 4 (data sets and permutations sampled per task); breadth: README, Sources.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
-from metarules._checks import check_number
+from metarules._checks import check_names, check_number
 from metarules.tasks._options import check_generator, check_pair
+from metarules.tasks.families import FAMILIES, MAX_CLASSES, MOST_CLASSES, TaskForm
 from metarules.tasks.glyph_rendering import BROAD_GLYPHS, MAX_SIZE, MIN_SIZE, NEAT_GLYPHS, GlyphSettings
 from metarules.tasks.latents import log_number, whole_number
 
-# Of the 20 held-out letters four pairs look alike once scaled to one size (K k, M m, X x, Y y), and a task draws at
-# most one of each. The training letters would allow 21, but what cannot be validated is not trained.
-MAX_CLASSES = 16
-MOST_CLASSES = 20  # of the other kinds
 IMAGE_SHARE = 0.5  # ours: of the unusual forms; without it hardly one would allow glyphs
 LARGEST_IMAGE = 16  # paper
-WEIGHTS = ("glyph_weight", "decoder_weight", "mixture_weight", "sparse_weight", "binary_weight", "shape_weight")
-_ANY_FORM = ("decoder_weight", "mixture_weight", "shape_weight")  # kinds that can be drawn in every form
-
-
-@dataclass(frozen=True)
-class TaskForm:
-    """What tasks must share to be put side by side.
-
-    Attributes:
-        n_inputs: n_0.
-        n_classes: classes of every task.
-        n_examples: N of every task.
-    """
-
-    n_inputs: int
-    n_classes: int
-    n_examples: int
-
-    def __post_init__(self) -> None:
-        check_number("n_inputs", self.n_inputs, low=2, integer=True)
-        check_number("n_classes", self.n_classes, low=2, high=MOST_CLASSES, integer=True)
-        check_number("n_examples", self.n_examples, low=self.n_classes, integer=True)
+# ours: glyphs most, the one family with real shapes; then decoders, five kinds of maps; the others are spice, so that
+# no family can be over-fitted to
+WEIGHTS = {"glyphs": 0.4, "decoders": 0.2, "mixtures": 0.1, "sparse": 0.1, "binary": 0.1, "shapes": 0.1}
 
 
 @dataclass(frozen=True)
 class DistributionSettings:
-    """What tasks are made of.
+    """What tasks are made of."""
 
-    Attributes:
-        n_examples: N of every task.
-        n_classes: classes of the usual form, at most 16: the held-out letters that can be told apart.
-        size: images of the usual form are size x size, so its n_0 = size^2.
-        usual_share: share of groups of tasks at the usual form, the one rules are judged at; the others draw theirs.
-        class_range: fewest and most classes of the other forms (log-uniform).
-        input_range: fewest and most inputs of the other forms (log-uniform, half of them images of 8x8 to 16x16).
-        glyph_weight, decoder_weight, mixture_weight, sparse_weight, binary_weight, shape_weight: how often each kind
-            of data is drawn, in proportion, among those that a form allows.
-        inverted_share: probability that a glyph task has ink 0 on paper 1 instead of ink 1 on paper 0.
-        clusters: most clusters per class, in the kinds that have clusters.
-        separation: least and most distance between classes of a decoder's latents.
-        glyphs: ranges of the glyphs' deformations, one of which is drawn for each task.
-    """
-
-    n_examples: int = 1000  # ours: rendering stays below a tenth of the meta-step
-    n_classes: int = 10  # paper: 10-way few-shot classification
-    size: int = 8  # the laptop's images; the paper goes to 16
-    usual_share: float = 0.75  # ours: most for what is judged, the rest for breadth
-    class_range: tuple[int, int] = (2, MOST_CLASSES)  # ours: 20 classes of 1000 examples still have 50 each
-    input_range: tuple[int, int] = (2, 256)  # ours: from the plane to the paper's 16x16
-    glyph_weight: float = 0.4  # ours: the one kind with real shapes
-    decoder_weight: float = 0.2  # ours: five families of maps
-    mixture_weight: float = 0.1  # ours, as the next three: spice, so that no kind can be over-fitted to
-    sparse_weight: float = 0.1
-    binary_weight: float = 0.1
-    shape_weight: float = 0.1
-    inverted_share: float = 0.25  # ours
-    clusters: int = 3  # ours: a class need not be one lump
-    separation: tuple[float, float] = (0.7, 1.5)  # ours: raw inputs then give few-shot accuracies of 0.45 to 0.85
-    glyphs: tuple[GlyphSettings, ...] = (NEAT_GLYPHS, GlyphSettings(), BROAD_GLYPHS)  # ours: neat to spoilt
+    # N of every task; ours: rendering stays below a tenth of the meta-step
+    n_examples: int = 1000
+    # classes of the usual form, at most 16, the held-out letters that can be told apart; paper: 10-way classification
+    n_classes: int = 10
+    # images of the usual form are size x size, so its n_0 = size^2; the laptop's images, the paper goes to 16
+    size: int = 8
+    # share of groups of tasks at the usual form, the one rules are judged at, the others draw theirs; ours: most for
+    # what is judged, the rest for breadth
+    usual_share: float = 0.75
+    # fewest and most classes of the other forms (log-uniform); ours: 20 classes of 1000 examples still have 50 each
+    class_range: tuple[int, int] = (2, MOST_CLASSES)
+    # fewest and most inputs of the other forms (log-uniform, half of them images of 8x8 to 16x16); ours: from the plane
+    # to the paper's 16x16
+    input_range: tuple[int, int] = (2, 256)
+    # how often each family is drawn, in proportion, among those that a form allows; one that is not named takes no part
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(WEIGHTS), hash=False)
+    # probability that a glyph task has ink 0 on paper 1 instead of ink 1 on paper 0; ours
+    inverted_share: float = 0.25
+    # most clusters per class, in the families that have clusters; ours: a class need not be one lump
+    clusters: int = 3
+    # least and most distance between classes of a decoder's latents; ours: raw inputs then give few-shot accuracies of
+    # 0.45 to 0.85
+    separation: tuple[float, float] = (0.7, 1.5)
+    # ranges of the glyphs' deformations, one of which is drawn for each task; ours: neat to spoilt
+    glyphs: tuple[GlyphSettings, ...] = (NEAT_GLYPHS, GlyphSettings(), BROAD_GLYPHS)
 
     def __post_init__(self) -> None:
         check_number("n_classes", self.n_classes, low=2, high=MAX_CLASSES, integer=True)
@@ -92,17 +65,26 @@ class DistributionSettings:
         check_pair("separation", self.separation, low=0, high=10)
         if not self.glyphs or not all(isinstance(bend, GlyphSettings) for bend in self.glyphs):
             raise ValueError(f"glyphs is {self.glyphs!r}; allowed: a tuple of one or more GlyphSettings")
-        for name in WEIGHTS:
-            check_number(name, getattr(self, name), low=0)
-        if not any(getattr(self, name) for name in (WEIGHTS if self.usual_share == 1 else _ANY_FORM)):
+        object.__setattr__(self, "weights", dict(self.weights))
+        check_names("weights", self.weights, FAMILIES)
+        for name, weight in self.weights.items():
+            check_number(f"weights[{name!r}]", weight, low=0)
+        enough = [name for name, family in FAMILIES.items() if self.usual_share == 1 or family.takes is None]
+        if not any(self.weights.get(name) for name in enough):
             raise ValueError(
-                f"{', '.join(_ANY_FORM)} are all 0; allowed: one of them above 0, for the forms that no other kind "
-                "takes, or usual_share=1 and any one weight above 0"
+                f"weights is {self.weights}; allowed: one of {', '.join(enough)} above 0, for the forms that no other "
+                "family takes, or usual_share=1 and any one weight above 0"
             )
         if self.usual_share < 1 and self.class_range[1] > self.n_examples:
             raise ValueError(
                 f"class_range is {self.class_range}; allowed: up to {self.n_examples} classes, which is n_examples"
             )
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """The families that rules are validated on: our two, and others that hold something out and have a weight."""
+        known = WEIGHTS.keys() | self.weights.keys()
+        return tuple(name for name, family in FAMILIES.items() if family.held_out and name in known)
 
     @property
     def usual_form(self) -> TaskForm:

@@ -67,10 +67,17 @@ class Trace:
 
 
 class UpdateRule(nn.Module):
-    """Base class of all rules. A subclass writes `step`; calling the rule checks the input, then steps.
+    """Base class of all rules; calling a rule checks the input, then takes one step.
 
+    A subclass writes `step_traced`, or `step` where it has nothing to trace, or both where `step` can be cheaper.
     theta, where a rule has any, are its `nn.Parameter`s, so that optimisers, `state_dict` and
     `torch.func.functional_call` work as for any module.
+
+    A learned rule that is to be saved, loaded and meta-trained by name keeps three promises more, and its class is
+    handed to `metarules.register_kind`: its constructor takes `(settings, *, generator)`, the settings a frozen
+    dataclass (an empty one where there is nothing to set) and theta drawn from the generator, or from one of its own
+    where that is None; `rule.settings` holds the settings; and buffers follow from the settings, since files and
+    checkpoints keep parameters alone.
     """
 
     needs_labels: bool = False  # True for the supervised rules: batch.y must be given
@@ -102,7 +109,7 @@ class UpdateRule(nn.Module):
         return self.step_traced(phi, batch).next_state
 
     def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
-        """`trace` on input already checked. A subclass writes this, and `step` too where it can be cheaper."""
+        """`trace` on input already checked."""
         raise NotImplementedError(f"{type(self).__name__} must define step_traced")
 
     def init_extra(self, phi: BaseModelState, generator: torch.Generator | None = None) -> BaseModelState:

@@ -32,7 +32,7 @@ class InnerLoopExplorer(OwnData):
     `metarules-rule`, `metarules-steps`, `metarules-seed`, `metarules-layer`, `metarules-classes`, `metarules-scale`.
 
     Args:
-        rule: the rule to open with, or its name (see `evaluation.rules.find_rule`).
+        rule: the rule to open with, or its name (see `get_rule`).
         task: a single task.
         rules: further rules for the menu, by what the menu calls them; by default where the rule started, if it is a
             learned one, and the hand-written rules.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from metarules.classic_rules import CLASSIC_RULES
 from metarules.plots import AccuracyFilm, AlignmentFilm, EmbeddingFilm, Film, FilterFilm
-from metarules.pretrained.finding import find_rule
+from metarules.pretrained.finding import get_rule
 from metarules.studies.drawing import Followed
 from metarules.studies.trajectory import LABELS_PER_CLASS, Exploration
 from metarules.tasks import Task
@@ -103,13 +103,13 @@ def inputs_name(e: Exploration) -> str:
 
 def found_rule(rule: UpdateRule | str, task: Task) -> UpdateRule:
     """A rule as it is, or by its name; a supervised one with a read-out for the classes of the task."""
-    return find_rule(rule, getattr(task, "n_classes", 10)) if isinstance(rule, str) else rule
+    return get_rule(rule, n_classes=getattr(task, "n_classes", 10)) if isinstance(rule, str) else rule
 
 
 def suited_rule(rule: UpdateRule, label: str, task: Task) -> UpdateRule:
     """The menu's rule, a supervised one with a read-out for the classes of this task."""
     name = next((name for name, text in CLASSIC_LABELS.items() if text == label), None)
-    return find_rule(name, task.n_classes) if name is not None and rule.needs_labels else rule
+    return get_rule(name, n_classes=task.n_classes) if name is not None and rule.needs_labels else rule
 
 
 def rule_menu(
@@ -128,5 +128,5 @@ def rule_menu(
         others = {}
         if first.card and isinstance(first, LocalRule):
             others["Where the learned rule started"] = LocalRule(first.settings)
-        others |= {text: find_rule(name, task.n_classes) for name, text in CLASSIC_LABELS.items()}
+        others |= {text: get_rule(name, n_classes=task.n_classes) for name, text in CLASSIC_LABELS.items()}
     return label, {label: first} | {text: other for text, other in others.items() if text != label}

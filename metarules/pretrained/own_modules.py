@@ -1,0 +1,30 @@
+"""Modules of a user's own, which a command line imports before it looks at anything else."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+
+OPTION = "--import"
+HELP = (
+    "a module of your own to import first, so that the kinds of rules, hand-written rules, data sets and families of "
+    "tasks it registers are known; may be repeated"
+)
+
+
+def import_modules(arguments: Sequence[str]) -> None:
+    """Import what `--import MODULE` names anywhere in the arguments, in their order.
+
+    Raises:
+        ValueError: no such module. What goes wrong inside one is its own error.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(OPTION, dest="modules", action="append", default=[])
+    for name in parser.parse_known_args(arguments)[0].modules:
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            if not name.startswith(error.name or name):  # a module that this one imports
+                raise
+            raise ValueError(f"{OPTION} is {name!r}; allowed: a module that Python finds from here ({error})") from None

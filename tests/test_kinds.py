@@ -1,0 +1,181 @@
+"""Kinds of rules: the registry, settings to JSON and back, and a rule from a stranger's file from start to end."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from meta_small import PLAN, SETTINGS, seeded
+from strangers.own_rule import OwnRule, OwnRuleSettings
+
+import metarules
+from metarules.inner_loop import learn
+from metarules.meta_training import MetaTrainer, Plan, run
+from metarules.pretrained import KINDS, from_plain, load_rule, plain, register_kind, save_rule
+from metarules.tasks import load_dataset, make_task
+from metarules.update_rule import InnerSettings, LocalRule, UpdateRule
+
+ROOT = Path(__file__).resolve().parents[1]
+STRANGERS = ROOT / "tests" / "strangers"
+OWN_PLAN = replace(PLAN, rule=OwnRuleSettings(lr=0.05))
+
+
+def python(*words: str, fine: bool = True) -> subprocess.CompletedProcess[str]:
+    """A command as a stranger gives it, in the folder of her own files."""
+    command = [sys.executable, *words]
+    done = subprocess.run(command, cwd=STRANGERS, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is fine, done.stderr
+    return done
+
+
+# ---------------------------------------------------------------------------------------------- settings and JSON
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Settings within settings."""
+
+    pair: tuple[int, float] = (1, 0.5)
+
+
+@dataclass(frozen=True)
+class Outer:
+    """One of everything that settings may hold."""
+
+    number: float = 1.0
+    name: str = "a"
+    flag: bool = True
+    row: tuple[int, ...] = ()
+    inner: Inner = Inner()
+    inners: tuple[Inner, ...] = (Inner(), Inner((3, 2.0)))
+    maybe: tuple[int, ...] | None = None
+    scales: Mapping[str, float] = field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Outer(),
+        Outer(2, "b", False, (1, 2), Inner((7, 7)), (Inner(),), (4,), {"x": 0.5}),
+        PLAN.train,
+        PLAN.data,
+        PLAN.judge,
+    ],
+    ids=lambda settings: type(settings).__name__,
+)
+def test_settings_come_back_from_json(settings: Any):
+    assert from_plain(type(settings), json.loads(json.dumps(plain(settings))), "settings") == settings
+
+
+def test_a_card_from_before_a_setting_takes_its_default():
+    assert from_plain(Outer, {"number": 3, "inner": {}}, "settings") == Outer(3)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1], "settings is [1]; allowed: fields of Outer by name"),
+        ({"mood": 1}, "settings names 'mood'; allowed: flag, inner, inners, maybe, name, number, row, scales"),
+        ({"inner": {"mood": 1}}, "settings: inner in settings names 'mood'; allowed: pair"),
+    ],
+)
+def test_values_that_are_no_settings_are_named(values: Any, message: str):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        from_plain(Outer, values, "settings")
+
+
+# ---------------------------------------------------------------------------------------------- the registry
+
+
+def test_what_is_no_kind_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("metarules.pretrained.kinds.KINDS", dict(KINDS))
+
+    @dataclass
+    class Loose:
+        lr: float = 0.1
+
+    @dataclass(frozen=True)
+    class Bare:
+        lr: float
+
+    register: Any = register_kind
+    for rule, settings, error, message in (
+        (Outer, Outer, TypeError, "allowed: a subclass of UpdateRule"),
+        (OwnRule, Loose, TypeError, r"allowed: a class made by dataclass\(frozen=True\)"),
+        (OwnRule, Outer(), TypeError, r"allowed: a class made by dataclass\(frozen=True\)"),
+        (OwnRule, Bare, ValueError, "^Bare.lr has no default; allowed: a default for each setting"),
+        (OwnRule, Outer, ValueError, "^name is 'local', which .*LocalRule has already; allowed: another name"),
+    ):
+        with pytest.raises((error, TypeError), match=f"{message}|type") as found:
+            register("local", rule, settings)
+        assert isinstance(found.value, error)
+    register_kind("own", OwnRule, OwnRuleSettings)  # again, as a notebook's cell does
+
+
+def test_a_rule_of_no_registered_kind_is_refused_by_name(tmp_path: Path):
+    class Unknown(UpdateRule):
+        pass
+
+    with pytest.raises(
+        TypeError, match=r"^rule is a Unknown; allowed: .*LocalRule.*, or a class given to register_kind"
+    ):
+        save_rule(Unknown(), tmp_path / "rule.safetensors")
+    with pytest.raises(TypeError, match=r"^rule settings is a InnerSettings; allowed: LocalRuleSettings"):
+        Plan(rule=InnerSettings())
+
+
+def test_a_card_never_causes_an_import(tmp_path: Path):
+    path = save_rule(OwnRule(), tmp_path / "own.safetensors")
+    assert load_rule(path).card["module"] == "strangers.own_rule"
+    code = f"import metarules, sys; sys.path.insert(0, '..'); metarules.load_rule({str(path)!r})"
+    said = python("-c", code, fine=False).stderr.splitlines()[-1]
+    assert said == (
+        "ValueError: kind in own.safetensors is 'own'; allowed: local, paper; import the module 'strangers.own_rule' "
+        "first, which the card says registers it"
+    )
+    assert "module" not in load_rule(save_rule(LocalRule(), path)).card
+
+
+# ---------------------------------------------------------------------------------------------- a stranger's rule
+
+
+def theta(rule: UpdateRule) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in rule.parameters()])
+
+
+def test_an_own_rule_lives_like_ours_in_python(tmp_path: Path):
+    assert MetaTrainer(OwnRule(), SETTINGS, PLAN.data).step().gradient_norm > 0
+    whole = load_rule(run(tmp_path / "whole", OWN_PLAN))
+    assert isinstance(whole, OwnRule) and whole.settings == OwnRuleSettings(lr=0.05)
+    assert not torch.equal(theta(whole), theta(OWN_PLAN.make_rule()))
+
+    def stop(step: Any, scores: Any) -> None:
+        if step.number == 4:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run(tmp_path / "broken", OWN_PLAN, watch=stop)
+    resumed = load_rule(run(tmp_path / "broken", OWN_PLAN, resume=True))
+    assert torch.equal(theta(resumed), theta(whole))
+    with pytest.raises(ValueError, match=r"rule\.lr is 0\.05 there and 0\.03 here"):
+        run(tmp_path / "broken", replace(PLAN, rule=OwnRuleSettings()), resume=True)
+    task = make_task(load_dataset("blobs"), permute=False)
+    after = learn(
+        resumed,
+        metarules.init_state((task.n_inputs, 4), generator=seeded()),
+        task,
+        steps=3,
+        batch_size=20,
+        generator=seeded(),
+    )
+    assert after.state.layers[0].W.isfinite().all()
+    double = save_rule(resumed.double(), tmp_path / "double.safetensors")
+    assert torch.equal(theta(load_rule(double)), theta(resumed))
