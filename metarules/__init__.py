@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from metarules.base_model import init_state as init_state
     from metarules.classic_rules import get_rule as get_rule
     from metarules.inner_loop import learn as learn
+    from metarules.inner_loop import start as start
     from metarules.inner_loop import unroll as unroll
     from metarules.meta_objective import ridge_cosine_loss as ridge_cosine_loss
     from metarules.pretrained import load_rule as load_rule
@@ -70,6 +71,7 @@ _HOMES = {
     "shipped_rules": "pretrained",
     "shipped_run": "pretrained",
     "ridge_cosine_loss": "meta_objective",
+    "start": "inner_loop",
     "learn": "inner_loop",
     "unroll": "inner_loop",
     "load_dataset": "tasks",
