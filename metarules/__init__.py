@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from metarules.base_model import forward as forward
     from metarules.base_model import init_state as init_state
     from metarules.inner_loop import learn as learn
+    from metarules.inner_loop import start as start
     from metarules.inner_loop import unroll as unroll
     from metarules.meta_objective import ridge_cosine_loss as ridge_cosine_loss
     from metarules.pretrained import get_rule as get_rule
@@ -72,6 +73,7 @@ _HOMES = {
     "shipped_rules": "pretrained",
     "shipped_run": "pretrained",
     "ridge_cosine_loss": "meta_objective",
+    "start": "inner_loop",
     "learn": "inner_loop",
     "unroll": "inner_loop",
     "load_dataset": "tasks",

@@ -98,6 +98,20 @@ def check_number(
     return value
 
 
+def check_widths(name: str, value: Any) -> tuple[int, ...]:
+    """Return `value` if it is a tuple of the widths of one layer or more.
+
+    Raises:
+        TypeError: a width that is no whole number.
+        ValueError: no tuple, no layer, or a width below 1.
+    """
+    if not isinstance(value, tuple) or not value:
+        raise ValueError(f"{name} is {value!r}; allowed: a tuple of one layer width or more")
+    for width in value:
+        check_number(name, width, low=1, integer=True)
+    return value
+
+
 def check_choice(name: str, value: Any, allowed: Collection[str]) -> str:
     """Return `value` if it is one of the names in `allowed`.
 

@@ -6,19 +6,19 @@ Source: Metz et al., ICLR 2019, section 3.1: phi_{t+1} = UnsupervisedUpdate(phi_
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from metarules._checks import check_names, check_number
-from metarules.base_model import BaseModelState, check_input, forward
-from metarules.tasks._options import check_generator
+from metarules.base_model import WIDTHS, BaseModelState, InitSettings, check_input, forward, init_state
+from metarules.tasks._options import check_generator, seeded
 from metarules.tasks.task import Task
-from metarules.update_rule import Batch, UpdateRule
+from metarules.update_rule import Batch, InnerSettings, UpdateRule
 
 Recorder = Callable[[BaseModelState, Task], Any]
 
@@ -84,6 +84,92 @@ class Trajectory:
         if "state" not in self.records:
             raise KeyError(f'"state" was not recorded; recorded: {", ".join(self.records) or "nothing"}')
         return self.records["state"]
+
+
+def inner_settings(
+    rule: UpdateRule, n_examples: int, steps: int | None = None, batch_size: int | None = None
+) -> InnerSettings:
+    """How a rule is run on n_examples: as it recommends, the batch cut to the set, unless told otherwise.
+
+    Raises:
+        TypeError, ValueError: steps is no whole number from 0, or batch_size none from 2.
+    """
+    own = rule.recommended
+    return replace(
+        own,
+        steps=own.steps if steps is None else steps,
+        batch_size=min(own.batch_size, n_examples) if batch_size is None else batch_size,
+    )
+
+
+class Start(NamedTuple):
+    """Where a trajectory begins.
+
+    Attributes:
+        phi: fresh base models, one for each task, with whatever the rule carries along.
+        settings: how the rule is run: steps, batch size and the spread of phi.
+        generator: source of the batches; phi has been drawn from it.
+    """
+
+    phi: BaseModelState
+    settings: InnerSettings
+    generator: torch.Generator
+
+
+def start(
+    rule: UpdateRule,
+    task: Task,
+    *,
+    sizes: Sequence[int] | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    weight_std: float | None = None,
+    nonlinearity: str = "relu",
+    seed: int = 0,
+    generator: torch.Generator | None = None,
+) -> Start:
+    """Draw base models for a task as a rule wants them, and say how it is run.
+
+    Args:
+        rule: any rule; the spread of phi is what it recommends, and `rule.init_extra` has been applied.
+        task: data [*tasks, N, n_0]; one base model for each task.
+        sizes: (n_0, .., n_L); None takes the task's inputs and `WIDTHS` above them.
+        steps, batch_size: None takes what the rule recommends, the batch cut to the task.
+        weight_std: another spread of the initial W and V.
+        nonlinearity: of the base models.
+        seed: of phi and batches, from 0.
+        generator: source of both in place of one made from the seed.
+
+    Returns:
+        phi, settings and generator, as `learn` takes them.
+
+    Raises:
+        TypeError: rule or task of another type, numbers that are not whole.
+        ValueError: numbers out of range.
+
+    Example:
+        >>> from metarules import learn, load_dataset, load_rule, make_task, start
+        >>> rule, task = load_rule("local"), make_task(load_dataset("digits"))
+        >>> phi, how, generator = start(rule, task, steps=20)
+        >>> learn(rule, phi, task, steps=how.steps, batch_size=how.batch_size, generator=generator).state
+        BaseModelState(64-32-32-32, relu, float32)
+    """
+    _check_rule(rule)
+    _check_type_of_task(task)
+    how = inner_settings(rule, task.n_examples, steps, batch_size)
+    if weight_std is not None:
+        how = replace(how, weight_std=weight_std)
+    generator = seeded(seed) if generator is None else check_generator(generator)
+    phi = init_state(
+        sizes or (task.n_inputs, *WIDTHS),
+        tasks=task.tasks,
+        nonlinearity=nonlinearity,
+        settings=InitSettings(weight_std=how.weight_std, bias_std=how.bias_std),
+        generator=generator,
+        dtype=task.x.dtype,
+        device=generator.device,
+    )
+    return Start(rule.init_extra(phi, generator).to(task.x.device), how, generator)
 
 
 def unroll(
@@ -199,8 +285,7 @@ def batches(task: Task, steps: int, batch_size: int, generator: torch.Generator)
     Raises:
         ValueError, TypeError: as `learn`.
     """
-    if not isinstance(task, Task):
-        raise TypeError(f"task must be a metarules.tasks.Task, got {type(task).__name__}")
+    _check_type_of_task(task)
     check_number("steps", steps, low=0, integer=True)
     check_number("batch_size", batch_size, low=2, high=task.n_examples, integer=True)
     check_generator(generator)
@@ -225,17 +310,25 @@ def check_finite(phi: BaseModelState, before: BaseModelState, step: int) -> Base
     return phi
 
 
-def _check_rule_and_phi(rule: Any, phi: Any) -> None:
+def _check_rule(rule: Any) -> None:
     if not isinstance(rule, UpdateRule):
-        raise TypeError(f"rule must be an UpdateRule, got {type(rule).__name__}")
+        raise TypeError(f"rule must be an UpdateRule, got {type(rule).__name__}; see load_rule and get_rule")
+
+
+def _check_rule_and_phi(rule: Any, phi: Any) -> None:
+    _check_rule(rule)
     if not isinstance(phi, BaseModelState):
         raise TypeError(f"phi must be a BaseModelState, got {type(phi).__name__}")
     phi.validate()
 
 
-def _check_task(task: Any, phi: BaseModelState) -> None:
+def _check_type_of_task(task: Any) -> None:
     if not isinstance(task, Task):
-        raise TypeError(f"task must be a metarules.tasks.Task, got {type(task).__name__}")
+        raise TypeError(f"task must be a metarules.tasks.Task, got {type(task).__name__}; see make_task")
+
+
+def _check_task(task: Any, phi: BaseModelState) -> None:
+    _check_type_of_task(task)
     if task.tasks != phi.tasks:
         raise ValueError(
             f"task has leading dimensions {list(task.tasks)}; allowed: {list(phi.tasks)}, those of phi (make_task and "

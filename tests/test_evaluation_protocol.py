@@ -19,8 +19,7 @@ from metarules.evaluation import (
     probe_splits,
     rule_features,
 )
-from metarules.evaluation.protocol import inner_settings
-from metarules.inner_loop import DivergenceError
+from metarules.inner_loop import DivergenceError, inner_settings
 from metarules.pretrained import save_rule, shipped_rules
 from metarules.pretrained.finding import LOCAL_START, get_rule, rule_label, rule_names
 from metarules.tasks import Dataset, load_dataset, make_task
@@ -149,7 +148,7 @@ def test_divergence_is_reported(letters: Dataset):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden": ()}, "hidden is empty"),
+        ({"hidden": ()}, r"hidden is \(\); allowed: a tuple of one layer width or more"),
         ({"hidden": (3, 0)}, "hidden is 0; allowed"),
         ({"labels_per_class": 0}, "labels_per_class is 0; allowed"),
         ({"n_splits": 1}, r"n_splits is 1; allowed: a whole number in \[2"),

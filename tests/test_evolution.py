@@ -14,7 +14,7 @@ from metarules.meta_training.log import is_snapshot_step
 from metarules.plots.evolution import COLUMNS, ROWS, evolution_figure, evolution_filters
 from metarules.plots.style import figure_to_png
 from metarules.pretrained import save_rule
-from metarules.studies.evolution import evolution, follow
+from metarules.studies.evolution import compare_snapshots, evolution
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, LocalRuleSettings
 
@@ -51,7 +51,7 @@ def task(shape: tuple[int, int] | None = (2, 3), dtype: torch.dtype = torch.floa
 
 
 def followed(run: Path, data: Task, **options):
-    return follow(
+    return compare_snapshots(
         evolution(run), data, torch.Generator().manual_seed(0),
         **{"widths": (5, 4), "steps": 3, "batch_size": 20, "labels_per_class": 5, **options},
     )  # fmt: skip
@@ -179,7 +179,7 @@ def test_a_snapshot_that_diverges_counts_as_chance(run: Path, monkeypatch):
         return after.map(lambda t: t * float("inf")) if self is wild else after
 
     monkeypatch.setattr(LocalRule, "step", explode)
-    seen = follow(
+    seen = compare_snapshots(
         found, task(), torch.Generator().manual_seed(0), widths=(5, 4), steps=2, batch_size=20, labels_per_class=5
     )
     assert seen.diverged == (False, False, False, True) and seen.accuracy[3] == 0.5

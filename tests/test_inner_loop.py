@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from metarules.base_model import BaseModelState, LayerState, forward, init_state
+from metarules.base_model import WIDTHS, BaseModelState, InitSettings, LayerState, forward, init_state
 from metarules.classic_rules import get_rule
 from metarules.inner_loop import RECORDERS, DivergenceError, batches, check_finite, learn, unroll, weight_norms
+from metarules.inner_loop import start as begin
 from metarules.tasks import Dataset, Task, make_task
 from metarules.update_rule import Batch, LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
 
@@ -394,7 +393,6 @@ def test_constant_data_and_the_smallest_batch_stay_finite():
             after.validate()
 
 
-# Under test the package's annotations are enforced, which hides our own messages; these run in a plain interpreter.
 WRONG_TYPES = {
     "learn('local', phi, task, **how)": "rule must be an UpdateRule, got str",
     "learn(rule, task, phi, **how)": "phi must be a BaseModelState, got Task",
@@ -412,33 +410,57 @@ WRONG_TYPES = {
     "unroll(rule, phi, [torch.zeros(4, 6, dtype=torch.int64)])": "x has dtype torch.int64; allowed: a floating dtype",
     "batches(x, 3, 8, g)": "task must be a metarules.tasks.Task, got Tensor",
     "batches(task, 3, 8, 0)": "generator is 0; allowed: a torch.Generator",
+    "begin('local', task)": "rule must be an UpdateRule, got str; see load_rule and get_rule",
+    "begin(rule, x)": "task must be a metarules.tasks.Task, got Tensor; see make_task",
+    "begin(rule, task, generator=3)": "generator is 3; allowed: a torch.Generator",
 }
 
 
-@pytest.fixture(scope="module")
-def plain_messages() -> dict[str, str]:
-    code = f"""
-import json, torch
-from metarules.base_model import init_state
-from metarules.classic_rules import get_rule
-from metarules.inner_loop import batches, learn, unroll
-from metarules.tasks import Task
-g = torch.Generator().manual_seed(0)
-rule, phi, x = get_rule('hebb'), init_state((6, 4), generator=g), torch.rand(30, 6, generator=g)
-task, how = Task(x, torch.arange(30) % 3, 3), dict(steps=3, batch_size=8, generator=g)
-messages = {{}}
-for call in {list(WRONG_TYPES)!r}:
-    try:
-        eval(call)
-    except TypeError as error:
-        messages[call] = str(error)
-print(json.dumps(messages))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.mark.parametrize("call", WRONG_TYPES)
-def test_wrong_types_are_named(plain_messages: dict[str, str], call: str):
-    assert plain_messages[call].startswith(WRONG_TYPES[call])
+def test_wrong_types_are_named(unchecked_types: None, call: str):
+    g = seeded()
+    rule, x = get_rule("hebb"), torch.rand(30, 6, generator=g)
+    task, phi = Task(x, torch.arange(30) % 3, 3), init_state((6, 4), generator=g)
+    how = {"steps": 3, "batch_size": 8, "generator": g}
+    with pytest.raises(TypeError, match="^" + re.escape(WRONG_TYPES[call])):
+        eval(call, globals(), {"rule": rule, "x": x, "phi": phi, "task": task, "g": g, "how": how})
+
+
+# ---------------------------------------------------------------------------------------------- where it begins
+
+
+def test_a_start_is_what_its_parts_draw():
+    rule, task = get_rule("autoencoder", optimiser="sgd"), example_task(2)
+    phi, how, generator = begin(rule, task, sizes=SIZES, steps=4, nonlinearity="tanh", seed=3)
+    own, g = rule.recommended, seeded(3)
+    assert how == replace(own, steps=4, batch_size=N) and own.batch_size > N, "the batch is cut to the task"
+    init = InitSettings(weight_std=own.weight_std, bias_std=own.bias_std)
+    wanted = init_state(SIZES, tasks=(2,), nonlinearity="tanh", settings=init, generator=g, dtype=DOUBLE)
+    assert_same(phi, rule.init_extra(wanted, g))
+    assert phi.nonlinearity == "tanh" and torch.equal(generator.get_state(), g.get_state())
+    g = seeded(3)
+    again = begin(rule, task, sizes=SIZES, batch_size=7, weight_std=1.0, nonlinearity="tanh", generator=g)
+    assert again.generator is g and again.settings == replace(own, batch_size=7, weight_std=1.0)
+    torch.testing.assert_close(again.phi.layers[0].W * own.weight_std, phi.layers[0].W)
+
+
+def test_a_start_takes_the_spread_of_the_rule_and_the_usual_net():
+    rule, task = get_rule("hebb"), example_task(dtype=torch.float32)
+    phi = begin(rule, task).phi
+    assert phi.sizes == (6, *WIDTHS) and phi.dtype == torch.float32
+    assert not any(layer.b.any() for layer in phi.layers), "not init_state's own default, which is the authors' 0.1"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, "seed is -1; allowed: a whole number in [0,"),
+        ({"steps": -1}, "steps is -1; allowed: a whole number in [0, inf]"),
+        ({"batch_size": 1}, "batch_size is 1; allowed: a whole number in [2, inf]"),
+        ({"weight_std": -0.1}, "weight_std is -0.1; allowed"),
+        ({"sizes": (6,)}, "sizes is [6]; allowed: at least an input and one layer"),
+    ],
+)
+def test_bad_arguments_of_start_are_named(options: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        begin(get_rule("hebb"), example_task(), **options)

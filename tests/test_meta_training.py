@@ -396,7 +396,7 @@ def test_divergence_within_a_truncation_names_the_step_of_the_life():
         ({"depth": (0, 4)}, "depth[0] is 0; allowed: a whole number in [1, inf]"),
         ({"width": (8, 4)}, "width[1] is 4; allowed: a whole number in [8, inf]"),
         ({"top": (0, 4)}, "top[0] is 0; allowed: a whole number in [1, inf]"),
-        ({"usual_net": ()}, "usual_net is (); allowed: one layer width or more"),
+        ({"usual_net": ()}, "usual_net is (); allowed: a tuple of one layer width or more"),
         ({"usual_net": (5, 0)}, "usual_net is 0; allowed: a whole number in [1, inf]"),
     ],
 )

@@ -123,7 +123,7 @@ def test_a_judge_scores_every_rule_on_the_same_tasks():
         ({"batch_size": 1}, "batch_size is 1; allowed: a whole number in [2, inf]"),
         ({"steps": -1}, "steps is -1; allowed: a whole number in [0, inf]"),
         ({"seed": -1}, "seed is -1; allowed: a whole number in [0, inf]"),
-        ({"widths": ()}, "widths is (); allowed: one layer width or more"),
+        ({"widths": ()}, "widths is (); allowed: a tuple of one layer width or more"),
         ({"widths": (5, 0)}, "widths is 0; allowed: a whole number in [1, inf]"),
     ],
 )

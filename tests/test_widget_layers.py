@@ -15,8 +15,7 @@ from widget_changes import changed, pictures, setting
 
 from metarules.base_model import BaseModelState, forward
 from metarules.classic_rules import get_rule
-from metarules.evaluation import few_shot_accuracy, learned_state, probe_splits, split_accuracy
-from metarules.evaluation.quick_probe import class_accuracy, quick_guesses
+from metarules.evaluation import few_shot_accuracy, learned_state
 from metarules.plots.layer_accuracy import LayerAccuracyFilm
 from metarules.plots.layer_clouds import LayerCloudsFilm
 from metarules.plots.neighbours import NeighboursFilm
@@ -81,26 +80,6 @@ def test_it_extends_the_exploration(task: Task):
             rows = e.layer_activities[l][min(frame, len(e.layer_activities[l]) - 1)]
             assert np.array_equal(rows, acts.x[l][e.dots].numpy())
     assert len(e.dots) == DOTS and np.array_equal(e.dots, some_rows(1797, DOTS))
-
-
-def test_accuracy_of_a_class_by_counting(generator: torch.Generator):
-    labels = torch.arange(90) % 3
-    features = torch.randn(3, 6, generator=generator)[labels] + torch.randn(2, 90, 6, generator=generator)
-    splits = probe_splits(labels, 10, 4)
-    guesses = quick_guesses(features, labels, splits)
-    by_class = class_accuracy(guesses, labels, splits)
-    for frame in range(2):
-        for c in range(3):
-            right = wrong = 0
-            for split in range(4):
-                for place, row in enumerate(splits.rest[split].tolist()):
-                    if labels[row] == c:
-                        right, wrong = (
-                            right + int(guesses[frame, split, place] == c),
-                            wrong + int(guesses[frame, split, place] != c),
-                        )
-            assert by_class[frame, c] == pytest.approx(right / (right + wrong))
-    assert torch.allclose(by_class.mean(1), split_accuracy(features, labels, splits).mean(1))  # classes of one size
 
 
 def test_two_numbers_are_drawn_as_they_are():

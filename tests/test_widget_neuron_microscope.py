@@ -94,7 +94,7 @@ def test_a_view_holds_the_numbers_of_the_trace(rule: LocalRule, task: Task):
         assert np.array_equal(view.push, -column) and (layer == 1 or view.shape is None)
 
 
-def test_refusals(rule: LocalRule, task: Task, generator: torch.Generator):
+def test_refusals(rule: LocalRule, task: Task, generator: torch.Generator, unchecked_types: None):
     hebb: Any = get_rule("hebb")
     pair = make_task(load_dataset("digits"), generator=generator, tasks=(2,))
     cases: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [

@@ -18,7 +18,7 @@ from widget_changes import changed, pictures, setting
 from metarules._work import Report, Worker
 from metarules.base_model import BaseModelState, LayerState, forward
 from metarules.classic_rules import get_rule
-from metarules.evaluation import few_shot_accuracy, learned_state, probe_splits, split_accuracy
+from metarules.evaluation import few_shot_accuracy, learned_state
 from metarules.plots import EmbeddingFilm, mosaic, project
 from metarules.plots.style import SHARP, new_figure
 from metarules.studies.trajectory import recording_steps, some_rows
@@ -31,7 +31,6 @@ from metarules.widgets import (
     Picture,
     Stopped,
     explore,
-    quick_accuracy,
     show,
 )
 from metarules.widgets.picture import side_by_side
@@ -72,37 +71,6 @@ def explorer(task: Task, rules: dict[str, UpdateRule]) -> Iterator[InnerLoopExpl
     yield made
     made.stop_button.click()
     assert made.wait(20)
-
-
-# ---- the quick probe
-
-
-@pytest.mark.parametrize("width", [1, 5, 32, 150])
-@pytest.mark.parametrize("classes", [2, 3, 10])
-def test_quick_probe_is_the_probe(classes: int, width: int, generator: torch.Generator):
-    labels = torch.arange(40 * classes) % classes
-    centres = torch.randn(classes, width, generator=generator)
-    features = centres[labels] + 1.5 * torch.randn(3, 40 * classes, width, generator=generator)
-    splits = probe_splits(labels, 10, 4)
-    quick = quick_accuracy(features, labels, splits)
-    assert torch.equal(quick, split_accuracy(features, labels, splits))
-
-
-def test_quick_probe_of_constant_features():
-    labels = torch.arange(60) % 3
-    splits = probe_splits(labels, 10, 2)
-    assert torch.isfinite(quick_accuracy(torch.ones(2, 60, 4), labels, splits)).all()
-
-
-def test_quick_probe_refuses_what_it_cannot_read():
-    labels = torch.arange(60) % 3
-    splits = probe_splits(labels, 10, 2)
-    with pytest.raises(ValueError, match=r"features has shape \[2, 50, 4\]; allowed: \[frames, 60, f\]"):
-        quick_accuracy(torch.ones(2, 50, 4), labels, splits)
-    with pytest.raises(ValueError, match="features has shape"):
-        quick_accuracy(torch.ones(60, 4), labels, splits)
-    with pytest.raises(ValueError, match="NaN"):
-        quick_accuracy(torch.full((1, 60, 4), torch.nan), labels, splits)
 
 
 # ---- the core

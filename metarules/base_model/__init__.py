@@ -10,6 +10,7 @@ from metarules.base_model.forward import freeze as freeze
 from metarules.base_model.nonlinearities import NONLINEARITIES as NONLINEARITIES
 from metarules.base_model.nonlinearities import Nonlinearity as Nonlinearity
 from metarules.base_model.nonlinearities import get_nonlinearity as get_nonlinearity
+from metarules.base_model.state import WIDTHS as WIDTHS
 from metarules.base_model.state import BaseModelState as BaseModelState
 from metarules.base_model.state import InitSettings as InitSettings
 from metarules.base_model.state import LayerState as LayerState

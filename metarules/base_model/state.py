@@ -17,6 +17,8 @@ from torch import Tensor
 from metarules._checks import check_number, check_tensor
 from metarules.base_model.nonlinearities import get_nonlinearity
 
+WIDTHS = (32, 32, 32)  # ours: units of the layers above the input, wherever nothing else is asked for
+
 
 @dataclass(frozen=True)
 class LayerState:

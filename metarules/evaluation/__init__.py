@@ -8,9 +8,12 @@ from metarules.evaluation.diversity import effective_dimension as effective_dime
 from metarules.evaluation.diversity import likeness as likeness
 from metarules.evaluation.diversity import mean_likeness as mean_likeness
 from metarules.evaluation.probe import Splits as Splits
+from metarules.evaluation.probe import class_accuracy as class_accuracy
 from metarules.evaluation.probe import few_shot_accuracy as few_shot_accuracy
 from metarules.evaluation.probe import probe_splits as probe_splits
 from metarules.evaluation.probe import split_accuracy as split_accuracy
+from metarules.evaluation.probe import split_guesses as split_guesses
+from metarules.evaluation.probe import split_reader as split_reader
 from metarules.evaluation.probe import standardise_features as standardise_features
 from metarules.evaluation.protocol import Protocol as Protocol
 from metarules.evaluation.protocol import evaluate_baseline as evaluate_baseline

@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarules._checks import check_choice, check_examples, check_number, check_tensor
-from metarules.base_model import forward, init_state
+from metarules._checks import check_choice, check_examples, check_number, check_tensor, check_widths
+from metarules.base_model import WIDTHS, forward, init_state
 
-HIDDEN = (32, 32, 32)  # widths above the input of the base model of all our tables
-COMPONENTS = 32  # width of that model's top layer, so that representations are of one size
+COMPONENTS = 32  # width of the base model's top layer, so that representations are of one size
 RESTARTS = 10  # k-means keeps the best of so many starts: scikit-learn's long-time default
 MAX_SEED = 2**32 - 1  # what scikit-learn's random_state takes
 
@@ -43,7 +42,7 @@ class Baseline:
     meaning: str
 
 
-def baseline_features(name: str, x: Tensor, *, seed: int = 0, hidden: Sequence[int] = HIDDEN) -> Tensor:
+def baseline_features(name: str, x: Tensor, *, seed: int = 0, hidden: Sequence[int] = WIDTHS) -> Tensor:
     """Features of all examples, learned without labels on the same examples.
 
     Args:
@@ -65,8 +64,7 @@ def baseline_features(name: str, x: Tensor, *, seed: int = 0, hidden: Sequence[i
     if x.ndim != 2:
         raise ValueError(f"x has shape {list(x.shape)}; allowed: [N, n], one row per example")
     check_number("seed", seed, low=0, high=MAX_SEED, integer=True)
-    for width in hidden:
-        check_number("hidden", width, low=1, integer=True)
+    check_widths("hidden", tuple(hidden))
     features = baseline.function(x.detach().cpu().double().numpy(), seed, hidden)
     return torch.from_numpy(np.ascontiguousarray(features, dtype=np.float64))
 

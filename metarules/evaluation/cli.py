@@ -25,9 +25,9 @@ from metarules._checks import check_number
 from metarules.classic_rules import CLASSIC_RULES
 from metarules.evaluation.baselines import BASELINES, UnsuitableError
 from metarules.evaluation.probe import LABELS_PER_CLASS, N_SPLITS
-from metarules.evaluation.protocol import Protocol, evaluate_baseline, evaluate_rule, inner_settings
+from metarules.evaluation.protocol import Protocol, evaluate_baseline, evaluate_rule
 from metarules.evaluation.results import Result, Results
-from metarules.inner_loop import DivergenceError
+from metarules.inner_loop import DivergenceError, inner_settings
 from metarules.pretrained import own_modules
 from metarules.pretrained.finding import get_rule, rule_label, rule_names
 from metarules.tasks import DATASETS, Dataset, load_dataset

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from metarules._checks import check_number
-from metarules.base_model import BaseModelState, InitSettings, forward_unchecked, init_state
-from metarules.inner_loop import DivergenceError, unroll
+from metarules._checks import check_number, check_widths
+from metarules._workers import Workers
+from metarules.base_model import WIDTHS, BaseModelState, forward_unchecked
+from metarules.inner_loop import DivergenceError, start, unroll
 from metarules.meta_objective import MetaObjectiveSettings, one_hot, score_in_turn
 from metarules.tasks import Task
+from metarules.tasks._options import seeded
 from metarules.tasks.distribution import DistributionSettings, validation_tasks
 from metarules.update_rule import Batch, UpdateRule
 
@@ -36,8 +39,7 @@ def held_out(settings: DistributionSettings | None = None, n_tasks: int = N_TASK
     Raises:
         TypeError, ValueError: n_tasks is no whole number from 1, seed none from 0.
     """
-    check_number("seed", seed, low=0, high=2**63 - 1, integer=True)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     settings = settings or DistributionSettings()
     return {kind: validation_tasks(settings, n_tasks, generator, kind) for kind in settings.held_out}
 
@@ -47,7 +49,7 @@ def validate(
     rule: UpdateRule,
     task: Task,
     *,
-    widths: Sequence[int] = (32, 32, 32),
+    widths: Sequence[int] = WIDTHS,
     steps: int = 100,
     batch_size: int = 200,
     labels_per_class: int = 10,
@@ -73,16 +75,8 @@ def validate(
         ValueError: more examples wanted than the tasks have, numbers out of range, a rule of another dtype than task.x.
         TypeError: arguments of the wrong type.
     """
-    check_number("steps", steps, low=0, integer=True)
     check_number("batch_size", batch_size, low=2, high=task.n_examples, integer=True)
-    generator = torch.Generator().manual_seed(seed)
-    phi = init_state(
-        (task.n_inputs, *widths),
-        tasks=task.tasks,
-        settings=InitSettings(bias_std=0.0),
-        generator=generator,
-        dtype=task.x.dtype,
-    )
+    phi, _, generator = start(rule, task, sizes=(task.n_inputs, *widths), steps=steps, seed=seed)
     labelled = task.sample_labelled(labels_per_class, generator, N_SETS)
     try:
         phi = unroll(rule, phi, (Batch(task.sample(batch_size, generator).x) for _ in range(steps)))
@@ -126,3 +120,62 @@ def few_shot_features(features: Tensor, labelled: Sequence[Batch], n_classes: in
     if len(targets) < len(labelled):
         raise ValueError("labelled holds a batch with y None; allowed: batches with labels")
     return score_in_turn(features, torch.cat(targets, -2), len(labelled), _OBJECTIVE).accuracy_b.mean(0)
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """Which tasks a `Judge` makes, and what it gives `validate`."""
+
+    tasks: int = N_TASKS  # of each of `KINDS`
+    widths: tuple[int, ...] = WIDTHS  # the net that rules are judged by on digits
+    steps: int = 100  # what the card recommends
+    batch_size: int = 200  # likewise
+    labels_per_class: int = 10  # paper: 10-shot
+    seed: int = SEED  # of the tasks
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "labels_per_class"):
+            check_number(name, getattr(self, name), low=1, integer=True)
+        for name, least in (("steps", 0), ("batch_size", 2), ("seed", 0)):
+            check_number(name, getattr(self, name), low=least, integer=True)
+        check_widths("widths", self.widths)
+
+
+class Judge:
+    """Held-out tasks, and what a rule makes of them.
+
+    Args:
+        distribution: of the tasks.
+        settings: see there.
+        dtype, device: of the rules that will be judged.
+        workers: threads in which the kinds of tasks are judged side by side; one, unless given.
+
+    Raises:
+        ValueError: the tasks have too few examples for what is asked of them.
+    """
+
+    def __init__(
+        self,
+        distribution: DistributionSettings,
+        settings: JudgeSettings | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        workers: Workers | None = None,
+    ) -> None:
+        s = settings or JudgeSettings()
+        self.workers = workers or Workers()
+        n, per_class = distribution.n_examples, distribution.n_examples // distribution.n_classes
+        if s.batch_size > n or s.labels_per_class * N_SETS > per_class:
+            raise ValueError(
+                f"batch_size and labels_per_class of the validation are {s.batch_size} and "
+                f"{s.labels_per_class}; allowed: up to {n} and {per_class // N_SETS} (n_examples, n_classes)"
+            )
+        tasks = held_out(distribution, s.tasks, s.seed)
+        self.tasks = {kind: task.to(device=device, dtype=dtype) for kind, task in tasks.items()}
+        self.how = {name: getattr(s, name) for name in ("widths", "steps", "batch_size", "labels_per_class")}
+
+    def __call__(self, rule: UpdateRule) -> dict[str, Tensor]:
+        """Accuracy of each task [tasks], by kind."""
+        scores = self.workers.map(lambda task: validate(rule, task, **self.how), self.tasks.values())
+        return dict(zip(self.tasks, scores, strict=True))

@@ -6,8 +6,9 @@ features learned without labels). The ridge penalty is chosen on the labelled ex
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_number, check_tensor
+from metarules.meta_objective import one_hot
+from metarules.tasks._options import seeded
 
 ALPHAS = tuple(np.logspace(-2, 3, 11).tolist())  # ridge penalties to choose from: 0.01 .. 1000
 LABELS_PER_CLASS = 10  # labelled examples per class
 N_SPLITS = 50  # draws of those examples; their spread is the standard error we print
-MAX_SEED = 2**63 - 1  # what torch.Generator.manual_seed takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ def probe_splits(
     """
     check_number("labels_per_class", labels_per_class, low=1, integer=True)
     check_number("n_splits", n_splits, low=1, integer=True)
-    check_number("seed", seed, low=0, high=MAX_SEED, integer=True)
+    generator = seeded(seed)
     labels = _check_labels(labels)
     classes, counts = labels.unique(return_counts=True)
     if len(classes) < 2:
@@ -69,7 +71,6 @@ def probe_splits(
             f"labels_per_class is {labels_per_class}; allowed: 1 to {int(counts.min()) - 1}, since class {few} has "
             f"{int(counts.min())} examples and at least one must be left to ask for"
         )
-    generator = torch.Generator().manual_seed(seed)
     chosen = []
     for c in classes:
         rows = (labels == c).nonzero().squeeze(-1)
@@ -111,8 +112,8 @@ def few_shot_accuracy(
 ) -> Tensor:
     """Accuracy of a linear read-out fitted on a few labels per class, on all other examples.
 
-    Features are standardised over all examples; for each split `RidgeClassifierCV` is fitted on the labelled ones,
-    its penalty chosen among `ALPHAS` by leave-one-out on those same examples.
+    Features are standardised over all examples; for each split a ridge classifier is fitted on the labelled ones, its
+    penalty chosen among `ALPHAS` by leave-one-out on those same examples.
 
     Args:
         features: the representation of all examples, [*tasks, N, f] (one per base model, say).
@@ -131,34 +132,115 @@ def few_shot_accuracy(
 
 def split_accuracy(features: Tensor, labels: Tensor, splits: Splits) -> Tensor:
     """`few_shot_accuracy` on splits drawn before; arguments, shapes and errors as there."""
-    x = standardise_features(features)
-    y = _check_labels(labels).numpy()
-    if x.shape[-2] != len(y):
-        raise ValueError(
-            f"features has shape {list(features.shape)}; allowed: [*tasks, {len(y)}, f], one row per label"
-        )
-    tasks = x.shape[:-2]
-    tables = x.reshape(math.prod(tasks), *x.shape[-2:]).cpu().numpy()
-    pairs = list(zip(splits.labelled.numpy(), splits.rest.numpy(), strict=True))
-    accuracies = [[readout_accuracy(table, y, labelled, rest) for labelled, rest in pairs] for table in tables]
-    return torch.tensor(accuracies, dtype=torch.float64).reshape(*tasks, len(splits))
+    return (split_guesses(features, labels, splits) == labels.cpu()[splits.rest]).double().mean(-1)
 
 
-def readout_accuracy(features: np.ndarray, labels: np.ndarray, labelled: np.ndarray, rest: np.ndarray) -> float:
-    """Fit the read-out on some rows, score it on others.
+@torch.no_grad()
+def split_guesses(features: Tensor, labels: Tensor, splits: Splits) -> Tensor:
+    """The classes that the read-out of each split guesses for the examples whose labels it was not given.
 
     Args:
-        features: standardised, [N, f].
-        labels: class numbers [N].
-        labelled, rest: row numbers to fit on and to score.
+        features, labels: as for `few_shot_accuracy`.
+        splits: which examples are labelled.
 
     Returns:
-        Share of `rest` classified rightly.
-    """
-    from sklearn.linear_model import RidgeClassifierCV  # here, because importing scikit-learn takes a second
+        Class numbers [*tasks, n_splits, n_rest], in the order of `splits.rest`.
 
-    classifier = RidgeClassifierCV(alphas=ALPHAS).fit(features[labelled], labels[labelled])
-    return float((classifier.predict(features[rest]) == labels[rest]).mean())
+    Raises:
+        TypeError, ValueError: as `few_shot_accuracy`.
+    """
+    classes, places = _check_labels(labels).unique(return_inverse=True)
+    x = standardise_features(_check_rows(features, labels)).cpu()
+    read_outs = zip(_read_outs(x, places, splits), splits.rest, strict=True)
+    return classes[torch.stack([read_out(x[..., rest, :]).argmax(-1) for read_out, rest in read_outs], -2)]
+
+
+@torch.no_grad()
+def split_reader(features: Tensor, labels: Tensor, splits: Splits) -> Callable[[Tensor], Tensor]:
+    """The read-outs, to read examples that are no part of the data.
+
+    Args:
+        features: of the data [*tasks, N, f].
+        labels: class numbers of the data [N], from 0.
+        splits: which examples are labelled.
+
+    Returns:
+        A function from features of further examples [*tasks, k, f], which are centred and scaled by the data's
+        statistics, to a score for each class, float64, [*tasks, k, n_classes]: about 1 for the class it is and -1 for
+        the others, mean over the splits.
+
+    Raises:
+        TypeError, ValueError: as `few_shot_accuracy`.
+    """
+    whole = _check_rows(features, labels).double()
+    mean = whole.mean(-2, keepdim=True)
+    std = (whole - mean).square().mean(-2, keepdim=True).sqrt()
+    x = standardise_features(whole)
+    constant = (x == 0).all(-2, keepdim=True)  # such a feature says nothing about further examples either
+    read_outs = list(_read_outs(x, _check_labels(labels), splits))
+
+    def read(new: Tensor) -> Tensor:
+        more = torch.where(constant, 0.0, (new.double() - mean) / torch.where(constant, 1.0, std))
+        return torch.stack([read_out(more) for read_out in read_outs]).mean(0)
+
+    return read
+
+
+def class_accuracy(guesses: Tensor, labels: Tensor, splits: Splits) -> Tensor:
+    """How many of each class the read-outs get right, over all splits.
+
+    Args:
+        guesses: [*tasks, n_splits, n_rest], see `split_guesses`.
+        labels: class numbers [N], from 0.
+        splits: those of the guesses.
+
+    Returns:
+        Accuracies in [0, 1], float64, [*tasks, n_classes]; NaN for a class with no example left to guess.
+    """
+    truth = labels[splits.rest]
+    right = guesses == truth
+    return torch.stack([right[..., truth == c].double().mean(-1) for c in range(int(labels.max()) + 1)], -1)
+
+
+def _read_outs(x: Tensor, labels: Tensor, splits: Splits) -> Iterator[Callable[[Tensor], Tensor]]:
+    """For each split a function from standardised features [*tasks, m, f] to scores [*tasks, m, n_classes].
+
+    What scikit-learn's `RidgeClassifierCV(ALPHAS)` fits, in closed form and for all tasks at once. With U S V^T the
+    centred labelled features of a split and y their targets (+1 for the right class, else -1), the ridge fit has hat
+    matrix U diag(S^2 / (S^2 + alpha)) U^T + 1/n; leave-one-out errors are residual / (1 - its diagonal); the alpha with
+    the smallest mean square is taken, task by task.
+    """
+    targets = 2 * one_hot(labels, int(labels.max()) + 1, torch.float64) - 1
+    alphas = torch.tensor(ALPHAS, dtype=torch.float64)
+    for labelled in splits.labelled:
+        known = x[..., labelled, :]
+        centre = known.mean(-2, keepdim=True)
+        offset = targets[labelled].mean(0)
+        y = targets[labelled] - offset
+        U, S, Vh = torch.linalg.svd(known - centre, full_matrices=False)
+        Uy = U.mT @ y
+        power = S.square().unsqueeze(-2)  # [*tasks, 1, r]
+        shrink = power / (power + alphas.unsqueeze(-1))  # [*tasks, alphas, r]
+        residual = y - U.unsqueeze(-3) @ (shrink.unsqueeze(-1) * Uy.unsqueeze(-3))  # [*tasks, alphas, n, k]
+        diagonal = 1 / len(labelled) + (U.square() @ shrink.mT).mT  # [*tasks, alphas, n]
+        left_out = residual / (1 - diagonal).unsqueeze(-1)
+        best = alphas[left_out.square().mean((-2, -1)).argmin(-1)].unsqueeze(-1)  # [*tasks, 1]
+        weights = Vh.mT @ ((S / (S.square() + best)).unsqueeze(-1) * Uy)
+        yield partial(_scores, centre, weights, offset)
+
+
+def _scores(centre: Tensor, weights: Tensor, offset: Tensor, x: Tensor) -> Tensor:
+    return (x - centre) @ weights + offset
+
+
+def _check_rows(features: Tensor, labels: Tensor) -> Tensor:
+    """features, if they have one row per label."""
+    check_tensor("features", features, min_dims=2)
+    if features.shape[-2] != len(labels):
+        raise ValueError(
+            f"features has shape {list(features.shape)}; allowed: [*tasks, {len(labels)}, f], one row per label"
+        )
+    return features
 
 
 def _check_labels(labels: Any) -> Tensor:

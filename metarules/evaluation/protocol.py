@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarules._checks import check_number
-from metarules.base_model import BaseModelState, InitSettings, forward, init_state
-from metarules.evaluation.baselines import BASELINES, HIDDEN, baseline_features
+from metarules._checks import check_number, check_widths
+from metarules.base_model import WIDTHS, BaseModelState, forward
+from metarules.evaluation.baselines import BASELINES, baseline_features
 from metarules.evaluation.probe import (
     LABELS_PER_CLASS,
     N_SPLITS,
@@ -25,47 +25,27 @@ from metarules.evaluation.probe import (
     split_accuracy,
 )
 from metarules.evaluation.results import Result, make_result
-from metarules.inner_loop import learn
+from metarules.inner_loop import learn, start
 from metarules.tasks import Dataset, Task, make_task
-from metarules.update_rule import InnerSettings, UpdateRule
+from metarules.update_rule import UpdateRule
 
 
 @dataclass(frozen=True)
 class Protocol:
     """The settings every method of one table shares (the package's fixed protocol unless said otherwise)."""
 
-    hidden: tuple[int, ...] = HIDDEN  # layer widths above the input
+    hidden: tuple[int, ...] = WIDTHS  # layer widths above the input
     labels_per_class: int = LABELS_PER_CLASS
     n_splits: int = N_SPLITS
     n_models: int = 4  # base models, each with its own initial weights and order of inputs
     seed: int = 0  # of models, orders, batches and splits
 
     def __post_init__(self) -> None:
-        if not self.hidden:
-            raise ValueError("hidden is empty; allowed: at least one layer width above the input")
-        for width in self.hidden:
-            check_number("hidden", width, low=1, integer=True)
+        check_widths("hidden", self.hidden)
         check_number("labels_per_class", self.labels_per_class, low=1, integer=True)
         check_number("n_splits", self.n_splits, low=2, integer=True)  # one alone has no standard error
         check_number("n_models", self.n_models, low=1, integer=True)
         check_number("seed", self.seed, low=0, high=2**31, integer=True)
-
-
-def inner_settings(
-    rule: UpdateRule, n_examples: int, steps: int | None = None, batch_size: int | None = None
-) -> InnerSettings:
-    """How a rule is run on n_examples: as it recommends, the batch cut to the set, unless told otherwise.
-
-    Raises:
-        TypeError, ValueError: steps is no whole number from 0, or batch_size none from 2.
-    """
-    own = rule.recommended
-    return InnerSettings(
-        own.steps if steps is None else steps,
-        min(own.batch_size, n_examples) if batch_size is None else batch_size,
-        own.weight_std,
-        own.bias_std,
-    )
 
 
 @torch.no_grad()
@@ -84,10 +64,7 @@ def learned_state(
     Args:
         rule: any rule; one with `needs_labels` is given the task's.
         task: data [*tasks, N, n_0]; one base model for each task.
-        sizes: (n_0, .., n_L); None takes the task's inputs and layers of 32, 32, 32.
-        steps, batch_size: None takes what the rule recommends, as the initial spread always does.
-        nonlinearity: of the base models.
-        seed: of initial weights and batches.
+        sizes, steps, batch_size, nonlinearity, seed: as for `start`.
 
     Returns:
         phi after the last step, with the task's leading dimensions.
@@ -97,17 +74,10 @@ def learned_state(
         ValueError: settings out of range.
         TypeError: rule or task of another type.
     """
-    inner = inner_settings(rule, task.n_examples, steps, batch_size)
-    generator = torch.Generator().manual_seed(seed)
-    phi = init_state(
-        sizes or (task.n_inputs, *HIDDEN),
-        tasks=task.tasks,
-        nonlinearity=nonlinearity,
-        settings=InitSettings(weight_std=inner.weight_std, bias_std=inner.bias_std),
-        generator=generator,
-        dtype=task.x.dtype,
+    phi, how, generator = start(
+        rule, task, sizes=sizes, steps=steps, batch_size=batch_size, nonlinearity=nonlinearity, seed=seed
     )
-    return learn(rule, phi, task, steps=inner.steps, batch_size=inner.batch_size, generator=generator).state
+    return learn(rule, phi, task, steps=how.steps, batch_size=how.batch_size, generator=generator).state
 
 
 @torch.no_grad()

@@ -4,9 +4,9 @@ Source: Metz et al., ICLR 2019, sections 3.3 and 4. From the command line: `pyth
 """
 
 from metarules._workers import Workers as Workers
+from metarules.evaluation.held_out import Judge as Judge
+from metarules.evaluation.held_out import JudgeSettings as JudgeSettings
 from metarules.evaluation.held_out import validate as validate
-from metarules.evaluation.judge import Judge as Judge
-from metarules.evaluation.judge import JudgeSettings as JudgeSettings
 from metarules.meta_training.outer_loop import MetaStep as MetaStep
 from metarules.meta_training.outer_loop import MetaTrainer as MetaTrainer
 from metarules.meta_training.plan import PRESETS as PRESETS

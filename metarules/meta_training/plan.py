@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from metarules._checks import check_choice, check_names, check_number
-from metarules.evaluation.judge import JudgeSettings
+from metarules.evaluation.held_out import JudgeSettings
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.pretrained import plain
 from metarules.pretrained.kinds import kind_of_settings

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metarules._workers import Workers
-from metarules.evaluation.judge import Judge
+from metarules.evaluation.held_out import Judge
 from metarules.meta_training.card import card, revision
 from metarules.meta_training.checkpoint import load_checkpoint, previous, save_checkpoint
 from metarules.meta_training.log import LOG, SNAPSHOTS, Log, is_snapshot_step

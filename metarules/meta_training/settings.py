@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from metarules._checks import check_choice, check_number
+from metarules._checks import check_choice, check_number, check_widths
+from metarules.base_model import WIDTHS
 from metarules.meta_objective import MetaObjectiveSettings
 
 ESTIMATOR_NAMES = ("backprop", "es", "pes")
@@ -51,7 +52,7 @@ class MetaTrainingSettings:
 
     meta_steps: int = 1000
     seed: int = 0
-    usual_net: tuple[int, ...] = (32, 32, 32)  # with 64 inputs: what the numbers to reach are asked of
+    usual_net: tuple[int, ...] = WIDTHS  # with 64 inputs: what the numbers to reach are asked of
     usual_net_share: float = 0.5  # ours
     depth: tuple[int, int] = (1, 5)  # paper: 2 to 5
     width: tuple[int, int] = (16, 128)  # paper: 64 to 512; ours is what a laptop has time for
@@ -97,10 +98,7 @@ class MetaTrainingSettings:
         least = {"depth": 1, "width": 1, "top": 1, "truncation": 1, "horizon": 1, "batch_size": 2}
         for name, low in least.items():
             _check_span(name, getattr(self, name), low)
-        if not isinstance(self.usual_net, tuple) or not self.usual_net:
-            raise ValueError(f"usual_net is {self.usual_net!r}; allowed: one layer width or more")
-        for width in self.usual_net:
-            check_number("usual_net", width, low=1, integer=True)
+        check_widths("usual_net", self.usual_net)
         if self.groups % self.groups_per_step:
             raise ValueError(
                 f"groups is {self.groups}; allowed: a multiple of groups_per_step, which is {self.groups_per_step}"

@@ -57,8 +57,9 @@ def evolution_filters(
     """Draw a row of first-layer filters for each snapshot: a column is one neuron, so rows show what training changed.
 
     Args:
-        filters: [snapshots, n_1, height, width], as `follow` gives them for one image task. At most 8 snapshots, evenly
-            chosen with the first and the last, and the first 15 neurons are drawn, each filter on its own scale.
+        filters: [snapshots, n_1, height, width], as `compare_snapshots` gives them for one image task. At most 8
+            snapshots, evenly chosen with the first and the last, and the first 15 neurons are drawn, each filter on its
+            own scale.
         meta_steps: of each snapshot.
         accuracies: few-shot accuracy in [0, 1] of each snapshot, written at the right.
 

@@ -17,16 +17,13 @@ from torch import Tensor
 
 from metarules._checks import check_choice, check_number, check_tensor
 from metarules._work import Progress
-from metarules.base_model import BaseModelState, InitSettings, LayerState, forward_unchecked, init_state
+from metarules.base_model import BaseModelState, LayerState, forward_unchecked
 from metarules.classic_rules import get_rule
 from metarules.classic_rules.backward import backprop_gradient
-from metarules.evaluation import probe_splits
-from metarules.evaluation.baselines import HIDDEN
-from metarules.evaluation.protocol import inner_settings
-from metarules.evaluation.quick_probe import quick_accuracy
-from metarules.inner_loop import learn
+from metarules.evaluation import probe_splits, split_accuracy
+from metarules.inner_loop import start
 from metarules.meta_objective import one_hot, ridge_fit
-from metarules.studies.recording import check_single_task, state_recorder
+from metarules.studies.recording import Recorded, check_single_task, record
 from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, recording_steps, some_rows
 from metarules.tasks import Task
 from metarules.update_rule import Batch, LocalRule, UpdateRule
@@ -46,7 +43,7 @@ MEASURED = 100  # examples on which signals and changes are compared, always the
 
 
 @dataclass(frozen=True, eq=False)
-class BackwardRun:
+class BackwardRun(Recorded):
     """A trajectory and its angles. F recorded steps, L layers; all angles in degrees, 90 is unrelated.
 
     Attributes:
@@ -74,15 +71,6 @@ class BackwardRun:
     change_angles: np.ndarray
     accuracies: np.ndarray
     sees_labels: bool
-
-    def weights(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
-        """W and V of a layer, 1 .. L, at every recorded step: [F, n_in, n_out] each."""
-        chosen = [phi.layers[layer - 1] for phi in self.states]
-        return torch.stack([p.W for p in chosen]).numpy(), torch.stack([p.V for p in chosen]).numpy()
-
-    def frame_of(self, step: int) -> int:
-        """Number of the last frame recorded at or before an inner step; 0 for steps below 0."""
-        return max(int(np.searchsorted(self.steps, step, side="right")) - 1, 0)
 
     def turned_at(self, layer: int, angle: float = 45.0) -> int | None:
         """First recorded step at which W and V of a layer are nearer than an angle; None if they never are."""
@@ -241,36 +229,21 @@ def follow_backward_weights(
         ValueError: settings out of range, a task with leading dimensions, a class with too few examples.
         TypeError: arguments of a wrong type.
     """
-    if not isinstance(rule, UpdateRule):
-        raise TypeError(f"rule must be an UpdateRule, got {type(rule).__name__}; see backward_rule")
     check_single_task(task)
     check_number("steps", steps, low=1, high=MAX_STEPS, integer=True)
     check_number("weight_std", weight_std, low=0, high=10, low_open=True)
-    check_number("seed", seed, low=0, high=2**31, integer=True)
-    inner = inner_settings(rule, task.n_examples)
+    begun = start(rule, task, sizes=sizes, steps=steps, weight_std=weight_std, seed=seed)
     splits = probe_splits(task.y, LABELS_PER_CLASS, N_SPLITS)
-    generator = torch.Generator().manual_seed(seed)
-    init = InitSettings(weight_std=weight_std, bias_std=inner.bias_std)
-    phi = init_state(sizes or (task.n_inputs, *HIDDEN), settings=init, generator=generator, dtype=task.x.dtype)
     if isinstance(rule, LocalRule) and rule.settings.backward_update == "tied":
-        phi = with_transport(phi)  # such a rule reads W in V's place from the first step on
+        begun = begun._replace(phi=with_transport(begun.phi))  # it reads W in V's place from the first step on
     rows = torch.from_numpy(some_rows(task.n_examples, MEASURED))
-    batch, wanted = Batch(task.x[rows], task.y[rows]), recording_steps(steps, FRAMES)
+    batch = Batch(task.x[rows], task.y[rows])
     measured: list[tuple[list[float], list[float], list[float]]] = []
 
     def measure(phi: BaseModelState) -> None:
         measured.append(angles_at(rule, phi, batch))
 
-    run = learn(
-        rule,
-        phi,
-        task,
-        steps=steps,
-        batch_size=inner.batch_size,
-        generator=generator,
-        record={"state": state_recorder(wanted, steps, progress, stop, measure)},
-        record_at=wanted,
-    )
+    run = record(rule, task, begun, recording_steps(steps, FRAMES), progress=progress, stop=stop, look=measure)
     features = torch.stack([forward_unchecked(state, task.x).features for state in run.states])
     return BackwardRun(
         task=task,
@@ -281,6 +254,6 @@ def follow_backward_weights(
         angles=np.array([m[0] for m in measured]),
         signal_angles=np.array([m[1] for m in measured]),
         change_angles=np.array([m[2] for m in measured]),
-        accuracies=quick_accuracy(features, task.y, splits).mean(-1).numpy(),
+        accuracies=split_accuracy(features, task.y, splits).mean(-1).numpy(),
         sees_labels=rule.needs_labels,
     )

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from metarules.base_model import freeze
-from metarules.evaluation import probe_splits
-from metarules.evaluation.quick_probe import quick_reader
+from metarules.evaluation import probe_splits, split_reader
 from metarules.studies.planes import plane
 from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, Exploration
 
@@ -54,7 +53,7 @@ class Follower:
         self._models = [freeze(state, e.task.x) for state in e.states]
         features = torch.stack([model(e.task.x) for model in self._models])
         self._place = plane(features.numpy())
-        self._read = quick_reader(features, e.task.y, probe_splits(e.task.y, LABELS_PER_CLASS, N_SPLITS))
+        self._read = split_reader(features, e.task.y, probe_splits(e.task.y, LABELS_PER_CLASS, N_SPLITS))
 
     @torch.no_grad()
     def follow(self, row: Any) -> Followed:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_number
-from metarules.base_model import InitSettings, forward, init_state
+from metarules.base_model import WIDTHS, forward
 from metarules.evaluation.held_out import KINDS, N_SETS, few_shot
-from metarules.inner_loop import DivergenceError, learn
+from metarules.inner_loop import DivergenceError, learn, start
 from metarules.meta_training.log import LOG, SNAPSHOTS, is_snapshot_step
 from metarules.pretrained import load_rule
 from metarules.tasks import Task
@@ -52,7 +52,7 @@ class Evolution:
 
 
 @dataclass(frozen=True, eq=False)
-class Followed:
+class SnapshotComparison:
     """What the snapshots of a run do to one and the same base model.
 
     Attributes:
@@ -100,16 +100,16 @@ def evolution(folder: Any) -> Evolution:
 
 
 @torch.no_grad()
-def follow(
+def compare_snapshots(
     evolution: Evolution,
     task: Task,
     generator: torch.Generator,
     *,
-    widths: Sequence[int] = (32, 32, 32),
+    widths: Sequence[int] = WIDTHS,
     steps: int | None = None,
     batch_size: int | None = None,
     labels_per_class: int = 10,
-) -> Followed:
+) -> SnapshotComparison:
     """Let every snapshot teach the same base model: same initial weights, batches and labelled examples.
 
     Args:
@@ -122,29 +122,21 @@ def follow(
         labels_per_class: labelled examples of each class to fit.
 
     Returns:
-        A `Followed`.
+        A `SnapshotComparison`.
 
     Raises:
         TypeError: arguments of the wrong type.
         ValueError: numbers out of range, more examples wanted than there are, a task of another dtype than theta.
     """
-    inner = evolution.rules[-1].recommended
-    steps = inner.steps if steps is None else steps
-    batch_size = min(inner.batch_size, task.n_examples) if batch_size is None else batch_size
     labelled = task.sample_labelled(labels_per_class, generator, N_SETS)
-    start = init_state(
-        (task.n_inputs, *widths),
-        tasks=task.tasks,
-        settings=InitSettings(weight_std=inner.weight_std, bias_std=inner.bias_std),
-        generator=generator,
-        dtype=task.x.dtype,
-    )
+    sizes, last = (task.n_inputs, *widths), evolution.rules[-1]
+    first, how, _ = start(last, task, sizes=sizes, steps=steps, batch_size=batch_size, generator=generator)
     seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
     features, filters, accuracy, diverged = [], [], [], []
     for rule in evolution.rules:
         batches = torch.Generator().manual_seed(seed)
         try:
-            phi = learn(rule, start, task, steps=steps, batch_size=batch_size, generator=batches).state
+            phi = learn(rule, first, task, steps=how.steps, batch_size=how.batch_size, generator=batches).state
             accuracy.append(few_shot(phi, labelled, task.n_classes))
             diverged.append(False)
         except DivergenceError as error:
@@ -154,7 +146,7 @@ def follow(
         W = phi.layers[0].W
         features.append(forward(phi, task.x).features)
         filters.append(W.unsqueeze(-3) if task.shape is None else task.image(W.mT))
-    return Followed(
+    return SnapshotComparison(
         evolution.meta_steps, torch.stack(features), torch.stack(filters), torch.stack(accuracy), tuple(diverged)
     )
 

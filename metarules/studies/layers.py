@@ -11,8 +11,7 @@ from torch import Tensor
 
 from metarules._checks import check_number
 from metarules.base_model import forward
-from metarules.evaluation import probe_splits
-from metarules.evaluation.quick_probe import quick_accuracy
+from metarules.evaluation import probe_splits, split_accuracy
 from metarules.studies.planes import nearest_alike, project
 from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, Exploration, explore, some_rows
 from metarules.tasks import Task
@@ -64,7 +63,7 @@ def explore_layers(rule: UpdateRule, task: Task, **settings: Any) -> LayerExplor
     rows = torch.from_numpy(some_rows(task.n_examples, DOTS))
     every = [forward(phi, task.x).x for phi in e.states]
     layers = [task.x.unsqueeze(0)] + [torch.stack([x[l] for x in every]) for l in range(1, len(e.sizes))]
-    hidden = [quick_accuracy(features, task.y, splits).mean(1).numpy() for features in layers[1:-1]]
+    hidden = [split_accuracy(features, task.y, splits).mean(1).numpy() for features in layers[1:-1]]
     accuracies = [np.full(len(e.steps), e.raw_accuracy), *hidden, e.accuracies.mean(1)]
     kept = {field.name: getattr(e, field.name) for field in fields(Exploration)}
     batch = settings.get("batch_size") or min(rule.recommended.batch_size, task.n_examples)

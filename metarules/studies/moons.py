@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,12 +10,12 @@ import numpy as np
 import torch
 
 from metarules._checks import check_number
-from metarules.base_model import InitSettings, freeze, init_state
-from metarules.evaluation import probe_splits, standardise_features
-from metarules.evaluation.probe import ALPHAS
-from metarules.evaluation.quick_probe import quick_accuracy
-from metarules.inner_loop import learn
+from metarules._work import Progress
+from metarules.base_model import freeze
+from metarules.evaluation import Splits, probe_splits, split_accuracy, split_reader
+from metarules.inner_loop import start
 from metarules.studies.planes import project
+from metarules.studies.recording import record
 from metarules.studies.trajectory import FRAMES, LABELS_PER_CLASS, recording_steps
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.update_rule import UpdateRule
@@ -65,18 +66,22 @@ def teach_moons(
     steps: int = STEPS,
     frames: int = FRAMES,
     seed: int = 0,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
 ) -> MoonsRun:
     """Let a rule teach a small net on two moons, without labels, and fit the read-out at every recorded step.
 
     Args:
         rule: any rule that needs no labels.
-        inputs: the plane of the moons is turned into so many numbers, with a little noise on each; 2 leaves it.
+        inputs: dimensions that the plane of the moons is embedded in, with a little noise on each; 2 leaves it.
         hidden: widths of the layers above the inputs.
         steps: inner steps.
         frames: steps to record besides step 0, about.
         seed: of initial weights and batches; the data are the same.
+        progress, stop: as for `explore`.
 
     Raises:
+        Stopped: `stop` was set.
         ValueError, TypeError: numbers out of range or of a wrong type, a rule that needs labels.
         DivergenceError: phi stopped being finite.
     """
@@ -86,37 +91,29 @@ def teach_moons(
     if rule.needs_labels:
         raise ValueError(f"rule is {type(rule).__name__}, which needs labels; allowed: rules that learn without")
     task = make_task(load_dataset("two_moons", n=N, dimension=inputs), permute=False)
-    generator = torch.Generator().manual_seed(seed)
-    how = rule.recommended
-    init = InitSettings(weight_std=how.weight_std, bias_std=how.bias_std)
-    phi = init_state((inputs, *hidden), settings=init, generator=generator)
-    run = learn(
-        rule,
-        phi,
-        task,
-        steps=steps,
-        batch_size=min(how.batch_size, N),
-        generator=generator,
-        record=["state"],
-        record_at=recording_steps(steps, frames),
-    )
+    begun = start(rule, task, sizes=(inputs, *hidden), steps=steps, seed=seed)
+    run = record(rule, task, begun, recording_steps(steps, frames), progress=progress, stop=stop)
     splits = probe_splits(task.y, LABELS_PER_CLASS, N_SPLITS)
-    labelled = splits.labelled[0].numpy()
+    first = Splits(splits.labelled[:1], splits.rest[:1])
     plane, places, extent = _input_plane(task)
     frozen = [freeze(state, task.x) for state in run.states]
     features = torch.stack([model(task.x) for model in frozen])
-    regions = [_answers(f, model(places), task, labelled) for f, model in zip(features, frozen, strict=True)]
+    of_places = torch.stack([model(places) for model in frozen])
+    answers, input_answers = (
+        split_reader(known, task.y, first)(new).argmax(-1).unflatten(-1, (_GRID, _GRID)).numpy()
+        for known, new in ((features, of_places), (task.x, places))
+    )
     return MoonsRun(
         task=task,
         steps=run.steps,
         labels=task.y.numpy(),
-        labelled=labelled,
+        labelled=first.labelled[0].numpy(),
         plane=plane,
         points=project(features.numpy()),
-        accuracies=quick_accuracy(features, task.y, splits).numpy(),
-        input_accuracy=float(quick_accuracy(task.x.unsqueeze(0), task.y, splits).mean()),
-        regions=np.stack(regions),
-        input_regions=_answers(task.x, places, task, labelled),
+        accuracies=split_accuracy(features, task.y, splits).numpy(),
+        input_accuracy=float(split_accuracy(task.x, task.y, splits).mean()),
+        regions=answers,
+        input_regions=input_answers,
         extent=extent,
     )
 
@@ -136,17 +133,3 @@ def _input_plane(task: Task) -> tuple[np.ndarray, torch.Tensor, tuple[float, flo
     across, up = (torch.linspace(extent[i], extent[i + 1], _GRID) for i in (0, 2))
     y, x = torch.meshgrid(up, across, indexing="ij")
     return plane.numpy(), centre + torch.stack([x, y], -1).flatten(0, 1) @ basis, extent
-
-
-def _answers(features: torch.Tensor, elsewhere: torch.Tensor, task: Task, labelled: np.ndarray) -> np.ndarray:
-    """What the probe's read-out, fitted on labelled rows of features [N, f], answers elsewhere [g * g, f]: [g, g]."""
-    from sklearn.linear_model import RidgeClassifierCV  # here, because importing scikit-learn takes a second
-
-    both = torch.cat([features, elsewhere]).double()
-    spread = features.double().std(0, correction=0)
-    known = standardise_features(features)
-    # the rows elsewhere by the same yardstick; a feature that is constant on the data counts nowhere
-    alive = (known != 0).any(0)
-    scaled = torch.where(alive, (both - features.double().mean(0)) / torch.where(alive, spread, 1.0), 0.0)
-    classifier = RidgeClassifierCV(alphas=ALPHAS).fit(scaled.numpy()[labelled], task.y.numpy()[labelled])
-    return classifier.predict(scaled.numpy()[len(features) :]).reshape(_GRID, _GRID)

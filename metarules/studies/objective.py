@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_choice, check_number
-from metarules.base_model import InitSettings, forward, init_state
-from metarules.inner_loop import learn
+from metarules.base_model import forward
+from metarules.inner_loop import learn, start
 from metarules.meta_objective import MetaObjectiveSettings, RidgeScore, one_hot, ridge_cosine_score
 from metarules.pretrained import load_rule
 from metarules.tasks import load_dataset, make_task
@@ -283,12 +283,10 @@ def _digit_features(taught: bool) -> tuple[Tensor, Tensor]:
     """A base model's top layer for the three digits, before or after learning by a rule, with their labels."""
     generator = torch.Generator().manual_seed(0)
     rule = load_rule("local")
-    how = rule.recommended
     task = make_task(load_dataset("digits"), generator=generator)
-    init = InitSettings(weight_std=how.weight_std, bias_std=how.bias_std)
-    phi = init_state((64, 32, 32, 32), settings=init, generator=generator)
+    phi, how, _ = start(rule, task, steps=TAUGHT_STEPS, generator=generator)
     if taught:
-        phi = learn(rule, phi, task, steps=TAUGHT_STEPS, batch_size=how.batch_size, generator=generator).state
+        phi = learn(rule, phi, task, steps=how.steps, batch_size=how.batch_size, generator=generator).state
     chosen = torch.isin(task.y, torch.tensor(DIGITS))
     return forward(phi, task.x).features.detach().double()[chosen], task.y[chosen]
 

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from metarules._checks import check_number
 from metarules.base_model import BaseModelState, InitSettings, forward, init_state
-from metarules.evaluation import probe_splits
-from metarules.evaluation.quick_probe import quick_accuracy
+from metarules.evaluation import probe_splits, split_accuracy
 from metarules.studies.recording import check_single_task
 from metarules.studies.trajectory import DOTS, LABELS_PER_CLASS, N_SPLITS, some_rows
 from metarules.tasks import Task
@@ -79,7 +78,7 @@ def random_net(task: Task, depth: int = 5, width: int = 128, nonlinearity: str =
     return RandomNet(
         phi=phi,
         labels=task.y.numpy()[dots],
-        accuracies=torch.cat([quick_accuracy(x.unsqueeze(0), task.y, splits) for x in acts.x]).numpy(),
+        accuracies=torch.stack([split_accuracy(x, task.y, splits) for x in acts.x]).numpy(),
         directions=tuple(float(torch.exp(torch.special.entr(s).sum())) for s in spectra),
         spectra=tuple(s.numpy() for s in spectra),
         points=np.stack([_plane(x)[dots] for x in acts.x]),

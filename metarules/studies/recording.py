@@ -1,4 +1,4 @@
-"""What the explorers' cores share: the check of a task, and the recorder that tells progress and can be stopped."""
+"""What the studies of a trajectory share: the check of a task, a run that can be watched and stopped, its states."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import torch
+
 from metarules._work import Progress, Stopped
 from metarules.base_model import BaseModelState
+from metarules.inner_loop import Start, Trajectory, learn
 from metarules.tasks import Task
+from metarules.update_rule import UpdateRule
 
 
 def check_single_task(task: Any) -> None:
@@ -24,33 +29,64 @@ def check_single_task(task: Any) -> None:
         raise ValueError(f"task has leading dimensions {list(task.tasks)}; allowed: none (pick one with task.task(0))")
 
 
-def state_recorder(
-    wanted: Sequence[int],
-    steps: int,
-    progress: Progress | None,
-    stop: threading.Event | None,
+class Recorded:
+    """Base of the studies that keep phi at some inner steps."""
+
+    steps: tuple[int, ...]
+    states: tuple[BaseModelState, ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """(n_0, .., n_L)."""
+        return self.states[0].sizes
+
+    def weights(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
+        """W and V of a layer, 1 .. L, at every recorded step: [F, n_in, n_out] each."""
+        chosen = [phi.layers[layer - 1] for phi in self.states]
+        return torch.stack([p.W for p in chosen]).numpy(), torch.stack([p.V for p in chosen]).numpy()
+
+    def frame_of(self, step: int) -> int:
+        """Number of the last frame recorded at or before an inner step; 0 for steps below 0."""
+        return max(int(np.searchsorted(self.steps, step, side="right")) - 1, 0)
+
+
+def record(
+    rule: UpdateRule,
+    task: Task,
+    start: Start,
+    at: Sequence[int],
+    *,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
     look: Callable[[BaseModelState], None] | None = None,
-) -> Callable[[BaseModelState, Task], BaseModelState]:
-    """A recorder for `inner_loop.learn` that keeps phi.
+) -> Trajectory:
+    """Let a rule teach base models, phi kept at some inner steps.
 
     Args:
-        wanted: the inner steps that are recorded.
-        steps: all inner steps, for the message of a stop.
+        rule, task: as for `learn`.
+        start: from `inner_loop.start` with the same two.
+        at: the inner steps to record, in rising order.
         progress: called with (recorded, all) after every recorded step.
-        stop: set it to stop at the next recorded step, by `Stopped`.
+        stop: set it to stop at the next recorded step.
         look: called with every phi that is recorded.
-    """
-    seen = 0
 
-    def record(phi: BaseModelState, task: Task) -> BaseModelState:
-        nonlocal seen
+    Raises:
+        Stopped: `stop` was set.
+        DivergenceError, ValueError, TypeError: as `learn`.
+    """
+    phi, how, generator = start
+    done = 0
+
+    def keep(phi: BaseModelState, task: Task) -> BaseModelState:
+        nonlocal done
         if stop is not None and stop.is_set():
-            raise Stopped(f"stopped after {wanted[seen]} of {steps} steps")
+            raise Stopped(f"stopped after {at[done]} of {how.steps} steps")
         if look is not None:
             look(phi)
-        seen += 1
+        done += 1
         if progress is not None:
-            progress(seen, len(wanted))
+            progress(done, len(at))
         return phi.detach()
 
-    return record
+    options: dict[str, Any] = {"steps": how.steps, "batch_size": how.batch_size, "generator": generator}
+    return learn(rule, phi, task, **options, record={"state": keep}, record_at=at)

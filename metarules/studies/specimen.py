@@ -5,29 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from metarules._checks import check_choice, check_number
 from metarules._work import Progress
-from metarules.base_model import BaseModelState, InitSettings, forward, init_state
-from metarules.evaluation import probe_splits
-from metarules.evaluation.baselines import HIDDEN
-from metarules.evaluation.protocol import inner_settings
-from metarules.evaluation.quick_probe import quick_accuracy
-from metarules.inner_loop import learn
+from metarules.base_model import BaseModelState, forward
+from metarules.evaluation import probe_splits, split_accuracy
+from metarules.inner_loop import start
 from metarules.studies.neuron import NeuronView, neuron_view
-from metarules.studies.recording import check_single_task, state_recorder
+from metarules.studies.recording import Recorded, check_single_task, record
 from metarules.studies.trajectory import LABELS_PER_CLASS, MAX_STEPS, N_SPLITS, recording_steps, some_rows
 from metarules.tasks import Task
-from metarules.update_rule import LocalRule, Trace
+from metarules.update_rule import LocalRule, Trace, UpdateRule
 from metarules.update_rule.anatomy import Contributions, contributions
 
 
 @dataclass(frozen=True, eq=False)
-class Specimen:
+class Specimen(Recorded):
     """One base model's learning, and one fixed batch under the microscope at every recorded step.
 
     Attributes:
@@ -51,11 +47,6 @@ class Specimen:
     _parts: dict[tuple[int, int], Contributions] = field(default_factory=dict, repr=False)
     _views: dict[tuple[int, int, int], NeuronView] = field(default_factory=dict, repr=False)
     _accuracies: dict[int, float] = field(default_factory=dict, repr=False)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """(n_0, .., n_L)."""
-        return self.states[0].sizes
 
     @torch.no_grad()
     def trace(self, frame: int) -> Trace:
@@ -106,25 +97,21 @@ class Specimen:
         """Few-shot accuracy at a frame: the evaluation's probe, mean over its first five splits; worked out once."""
         frame = range(len(self.steps))[frame]
         if frame not in self._accuracies:
-            features = forward(self.states[frame], self.task.x).features.unsqueeze(0)
+            features = forward(self.states[frame], self.task.x).features
             splits = probe_splits(self.task.y, LABELS_PER_CLASS, N_SPLITS)
-            self._accuracies[frame] = float(quick_accuracy(features, self.task.y, splits).mean())
+            self._accuracies[frame] = float(split_accuracy(features, self.task.y, splits).mean())
         return self._accuracies[frame]
-
-    def frame_of(self, step: int) -> int:
-        """Number of the last frame recorded at or before an inner step; 0 for steps below 0."""
-        return max(sum(recorded <= step for recorded in self.steps) - 1, 0)
 
 
 @torch.no_grad()
 def prepare(
-    rule: Any,
-    task: Any,
+    rule: UpdateRule,
+    task: Task,
     *,
-    off: Any = None,
+    off: str | None = None,
     sizes: Sequence[int] | None = None,
-    steps: Any = None,
-    seed: Any = 0,
+    steps: int | None = None,
+    seed: int = 0,
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> Specimen:
@@ -154,26 +141,9 @@ def prepare(
     if off is not None:
         check_choice("off", off, rule.settings.terms)
         rule = rule.with_scales({off: 0.0})
-    check_number("seed", seed, low=0, high=2**31, integer=True)
-    inner = inner_settings(rule, task.n_examples, steps)
-    check_number("steps", inner.steps, low=1, high=MAX_STEPS, integer=True)
-    wanted = recording_steps(inner.steps)
-    generator = torch.Generator().manual_seed(seed)
-    phi = init_state(
-        sizes or (task.n_inputs, *HIDDEN),
-        settings=InitSettings(weight_std=inner.weight_std, bias_std=inner.bias_std),
-        generator=generator,
-        dtype=task.x.dtype,
-    )
-    run = learn(
-        rule,
-        phi,
-        task,
-        steps=inner.steps,
-        batch_size=inner.batch_size,
-        generator=generator,
-        record={"state": state_recorder(wanted, inner.steps, progress, stop)},
-        record_at=wanted,
-    )
-    x = task.x[torch.from_numpy(some_rows(task.n_examples, inner.batch_size))]
+    begun = start(rule, task, sizes=sizes, steps=steps, seed=seed)
+    how = begun.settings
+    check_number("steps", how.steps, low=1, high=MAX_STEPS, integer=True)
+    run = record(rule, task, begun, recording_steps(how.steps), progress=progress, stop=stop)
+    x = task.x[torch.from_numpy(some_rows(task.n_examples, how.batch_size))]
     return Specimen(rule, task, seed, off, run.steps, tuple(run.states), x)

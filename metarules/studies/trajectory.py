@@ -13,14 +13,11 @@ from torch import Tensor
 
 from metarules._checks import check_number
 from metarules._work import Progress
-from metarules.base_model import BaseModelState, InitSettings, forward, init_state
-from metarules.evaluation import probe_splits
-from metarules.evaluation.baselines import HIDDEN
-from metarules.evaluation.protocol import inner_settings
-from metarules.evaluation.quick_probe import class_accuracy, quick_accuracy, quick_guesses
-from metarules.inner_loop import learn, weight_alignment
+from metarules.base_model import BaseModelState, forward
+from metarules.evaluation import class_accuracy, probe_splits, split_accuracy, split_guesses
+from metarules.inner_loop import start, weight_alignment
 from metarules.studies.planes import project
-from metarules.studies.recording import check_single_task, state_recorder
+from metarules.studies.recording import Recorded, check_single_task, record
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
 
@@ -32,12 +29,11 @@ MAX_STEPS = 2000  # inner steps a widget may be asked for: about ten seconds of 
 
 
 @dataclass(frozen=True, eq=False)
-class Exploration:
+class Exploration(Recorded):
     """A trajectory and all that is shown of it. F recorded steps, L layers, N examples.
 
     Attributes:
         task: the data.
-        sizes: (n_0, .., n_L).
         seed: of initial weights and batches.
         steps: recorded inner steps, [F], from 0.
         states: phi at each of them.
@@ -53,7 +49,6 @@ class Exploration:
     """
 
     task: Task
-    sizes: tuple[int, ...]
     seed: int
     steps: tuple[int, ...]
     states: tuple[BaseModelState, ...]
@@ -66,15 +61,6 @@ class Exploration:
     cosines: np.ndarray
     sees_labels: bool
     changes_V: bool
-
-    def weights(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
-        """W and V of a layer, 1 .. L, at every recorded step: [F, n_in, n_out] each."""
-        chosen = [phi.layers[layer - 1] for phi in self.states]
-        return torch.stack([p.W for p in chosen]).numpy(), torch.stack([p.V for p in chosen]).numpy()
-
-    def frame_of(self, step: int) -> int:
-        """Number of the last frame recorded at or before an inner step; 0 for steps below 0."""
-        return max(int(np.searchsorted(self.steps, step, side="right")) - 1, 0)
 
 
 def recording_steps(steps: int, frames: int = FRAMES) -> tuple[int, ...]:
@@ -122,45 +108,25 @@ def explore(
         ValueError: settings out of range, a task with leading dimensions, a class with too few examples.
         TypeError: arguments of a wrong type.
     """
-    if not isinstance(rule, UpdateRule):
-        raise TypeError(f"rule must be an UpdateRule, got {type(rule).__name__}; see load_rule and get_rule")
     check_single_task(task)
-    check_number("seed", seed, low=0, high=2**31, integer=True)
-    inner = inner_settings(rule, task.n_examples, steps, batch_size)
-    check_number("steps", inner.steps, low=1, high=MAX_STEPS, integer=True)
-    wanted = recording_steps(inner.steps, frames) if record_at is None else tuple(sorted({0, *record_at}))
+    begun = start(rule, task, sizes=sizes, steps=steps, batch_size=batch_size, seed=seed)
+    steps = check_number("steps", begun.settings.steps, low=1, high=MAX_STEPS, integer=True)
+    at = recording_steps(steps, frames) if record_at is None else tuple(sorted({0, *record_at}))
     splits = probe_splits(task.y, LABELS_PER_CLASS, N_SPLITS)
-    generator = torch.Generator().manual_seed(seed)
-    phi = init_state(
-        sizes or (task.n_inputs, *HIDDEN),
-        settings=InitSettings(weight_std=inner.weight_std, bias_std=inner.bias_std),
-        generator=generator,
-        dtype=task.x.dtype,
-    )
-    trajectory = learn(
-        rule,
-        phi,
-        task,
-        steps=inner.steps,
-        batch_size=inner.batch_size,
-        generator=generator,
-        record={"state": state_recorder(wanted, inner.steps, progress, stop)},
-        record_at=wanted,
-    )
+    trajectory = record(rule, task, begun, at, progress=progress, stop=stop)
     states = trajectory.states
     features = torch.stack([forward(state, task.x).features for state in states])
-    guesses = quick_guesses(features, task.y, splits)
+    guesses = split_guesses(features, task.y, splits)
     dots = some_rows(task.n_examples, DOTS)
     first, last = states[0], states[-1]
     return Exploration(
         task=task,
-        sizes=first.sizes,
         seed=seed,
         steps=trajectory.steps,
         states=tuple(states),
         accuracies=(guesses == task.y[splits.rest]).double().mean(-1).numpy(),
         class_accuracies=class_accuracy(guesses, task.y, splits).numpy(),
-        raw_accuracy=float(quick_accuracy(task.x.unsqueeze(0), task.y, splits).mean()),
+        raw_accuracy=float(split_accuracy(task.x, task.y, splits).mean()),
         dots=dots,
         points=project(features.numpy())[:, dots],
         filters=_filters(torch.stack([state.layers[0].W for state in states]), task),

@@ -1,7 +1,6 @@
 """Widgets for the lessons: controls wired to plain functions, pictures drawn by `metarules.plots`."""
 
 from metarules._work import Stopped as Stopped
-from metarules.evaluation.quick_probe import quick_accuracy as quick_accuracy
 from metarules.studies.moons import teach_moons as teach_moons
 from metarules.studies.trajectory import Exploration as Exploration
 from metarules.studies.trajectory import explore as explore
