@@ -42,5 +42,4 @@ def find_rule(name: str, n_classes: int = 10) -> UpdateRule:
         return load_rule(shipped_run("local") / "snapshots" / "000000.safetensors")
     if name not in CLASSIC_RULES:
         raise ValueError(f"rule is {name!r}; allowed: {', '.join(rule_names())}, or the path of a {SUFFIX} file")
-    rule = get_rule(name)
-    return get_rule(name, n_classes=n_classes) if rule.needs_labels else rule
+    return get_rule(name).for_classes(n_classes)
