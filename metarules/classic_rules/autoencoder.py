@@ -16,6 +16,7 @@ from metarules.base_model import BaseModelState, LayerState, forward_unchecked
 from metarules.classic_rules.backward import deltas_down_unchecked, linear_backward
 from metarules.classic_rules.base import RuleSettings
 from metarules.classic_rules.gradient import GradientRule, GradientSettings
+from metarules.classic_rules.registry import register
 from metarules.update_rule import Batch, InnerSettings, Trace
 
 
@@ -32,6 +33,7 @@ class AutoencoderSettings(GradientSettings):
         check_number("decoder_std", self.decoder_std, low=0, high=100)
 
 
+@register("autoencoder")
 class Autoencoder(GradientRule):
     """Descends mean_B |x_hat - x|^2 / 2, encoder and decoder together. V is not used and stays as it is.
 

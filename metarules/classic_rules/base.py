@@ -34,6 +34,8 @@ class RuleSettings:
 class ClassicRule(UpdateRule):
     """Base class of the hand-written rules: an `UpdateRule` without theta, configured by a frozen dataclass.
 
+    `registry.register` makes a rule known by name.
+
     Attributes:
         settings_type: the dataclass of this rule's settings.
         recommended: steps, batch size and initial spread this rule is best run with.

@@ -15,6 +15,7 @@ from torch import Tensor
 from metarules._checks import check_number
 from metarules.base_model import BaseModelState, forward_unchecked
 from metarules.classic_rules.base import ClassicRule, RuleSettings, check_flag
+from metarules.classic_rules.registry import register
 from metarules.classic_rules.statistics import column_rms, correlation, normalise_columns, overall_rms, standardise
 from metarules.update_rule import Batch, InnerSettings, Trace
 
@@ -57,6 +58,7 @@ class HebbSettings(RuleSettings):
     decay: float = 1.0  # the hand rule's recipe: W is a running mean of normalised changes and cannot diverge
 
 
+@register("hebb")
 class Hebb(HebbianRule):
     """What fires together wires together: W <- (1 - lr decay) W + lr n(l^T u / B).
 
@@ -73,41 +75,6 @@ class Hebb(HebbianRule):
 
 
 @dataclass(frozen=True)
-class HebbDecorrelationSettings(RuleSettings):
-    """Settings of `HebbDecorrelation`: the hand rule's recipe (README, Sources)."""
-
-    lr: float = 0.03
-    decay: float = 1.0
-    hebb: float = 1.0  # weight of the Hebbian term; the recipe's unit
-    decorr: float = 0.9  # c, weight of the decorrelation term; recipe: 0.8 to 1, and the balance matters
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("hebb", self.hebb, low=-10, high=10)
-        check_number("decorr", self.decorr, low=-10, high=10)
-
-
-class HebbDecorrelation(HebbianRule):
-    """Hebb, and a term that takes from each neuron what its layer mates say already.
-
-    With u, l as in `Hebb`, w = W / column RMS, hebb = -l^T u / B, q = w u^T u / B, decorr = q / RMS(q):
-    W <- (1 - lr) W - lr (n(hebb) + c n(decorr)).
-    """
-
-    settings_type: ClassVar[type[RuleSettings]] = HebbDecorrelationSettings
-    settings: HebbDecorrelationSettings
-
-    def layer_change(self, W: Tensor, x_below: Tensor, z: Tensor, x: Tensor) -> tuple[Terms, Tensor]:
-        s = self.settings
-        upper = standardise(x)
-        hebb = -correlation(standardise(x_below), upper)
-        q = (W / column_rms(W)) @ correlation(upper, upper)
-        decorr = q / overall_rms(q)
-        change = s.hebb * normalise_columns(hebb) + s.decorr * normalise_columns(decorr)
-        return {"hebb": hebb, "decorr": decorr}, change
-
-
-@dataclass(frozen=True)
 class OjaSettings(RuleSettings):
     """Settings of `Oja`."""
 
@@ -120,6 +87,7 @@ class OjaSettings(RuleSettings):
         check_flag("subspace", self.subspace)
 
 
+@register("oja")
 class Oja(HebbianRule):
     """Hebb with a forgetting that holds |W_j| at 1: dW_j = lr (l y_j - y_j^2 W_j), y = l W the linear response.
 
@@ -145,3 +113,40 @@ class Oja(HebbianRule):
         else:
             forget = W * power
         return {"hebb": hebb, "forget": forget}, (hebb + forget) / (1 + s.lr * power)
+
+
+@dataclass(frozen=True)
+class HebbDecorrelationSettings(RuleSettings):
+    """Settings of `HebbDecorrelation`: the hand rule's recipe (README, Sources)."""
+
+    lr: float = 0.03
+    decay: float = 1.0
+    hebb: float = 1.0  # weight of the Hebbian term; the recipe's unit
+    decorr: float = 0.9  # c, weight of the decorrelation term; recipe: 0.8 to 1, and the balance matters
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("hebb", self.hebb, low=-10, high=10)
+        check_number("decorr", self.decorr, low=-10, high=10)
+
+
+@register("hebb_decorrelation")
+class HebbDecorrelation(HebbianRule):
+    """Hebb, and a term that takes from each neuron what its layer mates say already.
+
+    With u, l as in `Hebb`, w = W / column RMS, hebb = -l^T u / B, q = w u^T u / B, decorr = q / RMS(q):
+    W <- (1 - lr) W - lr (n(hebb) + c n(decorr)).
+    """
+
+    label = "Hebb + decorrelation"
+    settings_type: ClassVar[type[RuleSettings]] = HebbDecorrelationSettings
+    settings: HebbDecorrelationSettings
+
+    def layer_change(self, W: Tensor, x_below: Tensor, z: Tensor, x: Tensor) -> tuple[Terms, Tensor]:
+        s = self.settings
+        upper = standardise(x)
+        hebb = -correlation(standardise(x_below), upper)
+        q = (W / column_rms(W)) @ correlation(upper, upper)
+        decorr = q / overall_rms(q)
+        change = s.hebb * normalise_columns(hebb) + s.decorr * normalise_columns(decorr)
+        return {"hebb": hebb, "decorr": decorr}, change

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from metarules._checks import check_choice
-from metarules.classic_rules.autoencoder import Autoencoder
 from metarules.classic_rules.base import ClassicRule
-from metarules.classic_rules.hebbian import Hebb, HebbDecorrelation, Oja
-from metarules.classic_rules.soft_competition import SoftCompetition
-from metarules.classic_rules.supervised import Backprop, FeedbackAlignment
 
-CLASSIC_RULES: dict[str, type[ClassicRule]] = {
-    "hebb": Hebb,
-    "oja": Oja,
-    "hebb_decorrelation": HebbDecorrelation,
-    "soft_competition": SoftCompetition,
-    "autoencoder": Autoencoder,
-    "feedback_alignment": FeedbackAlignment,
-    "backprop": Backprop,
-}
+_Rule = TypeVar("_Rule", bound=ClassicRule)
+
+CLASSIC_RULES: dict[str, type[ClassicRule]] = {}  # name -> class, filled by `register`
+
+
+def register(name: str) -> Callable[[type[_Rule]], type[_Rule]]:
+    """Decorator: make a class known under `name` to `get_rule`, to the command lines and to every menu of rules.
+
+    It may stand in any file, outside this package too, once that file is imported.
+    """
+
+    def enter(rule: type[_Rule]) -> type[_Rule]:
+        CLASSIC_RULES[name] = rule
+        return rule
+
+    return enter
 
 
 def get_rule(name: str, **settings: Any) -> ClassicRule:

@@ -15,6 +15,7 @@ from torch import Tensor
 from metarules._checks import check_number
 from metarules.classic_rules.base import RuleSettings
 from metarules.classic_rules.hebbian import HebbianRule, Terms
+from metarules.classic_rules.registry import register
 from metarules.classic_rules.statistics import correlation
 
 SHARE_EPS = 1e-6  # ours: a neuron that wins nothing moves nowhere instead of dividing by zero
@@ -33,6 +34,7 @@ class SoftCompetitionSettings(RuleSettings):
         check_number("temperature", self.temperature, low=1e-3, high=1e3)
 
 
+@register("soft_competition")
 class SoftCompetition(HebbianRule):
     """W_j moves towards the mean of the inputs, weighted by how much of each example neuron j won.
 
@@ -42,6 +44,7 @@ class SoftCompetition(HebbianRule):
     measure of nearness; as it rises all neurons win alike and W goes to zero.
     """
 
+    label = "Soft competition"
     settings_type: ClassVar[type[RuleSettings]] = SoftCompetitionSettings
     settings: SoftCompetitionSettings
 

@@ -6,7 +6,7 @@ feedback weights; Kolen and Pollack, ICNN (1994), feedback weights that get the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +17,7 @@ from metarules.base_model import BaseModelState, forward_unchecked
 from metarules.classic_rules.backward import deltas_down_unchecked, linear_backward
 from metarules.classic_rules.base import RuleSettings, check_flag
 from metarules.classic_rules.gradient import GradientRule, GradientSettings
+from metarules.classic_rules.registry import register
 from metarules.update_rule import Batch, InnerSettings, Trace
 from metarules.update_rule.contract import check_labels
 
@@ -47,6 +48,7 @@ class FeedbackAlignmentSettings(BackpropSettings):
         check_flag("kolen_pollack", self.kolen_pollack)
 
 
+@register("backprop")
 class Backprop(GradientRule):
     """Supervised backprop: the exact gradient of the softmax cross-entropy, deltas passed down through W^T.
 
@@ -54,11 +56,16 @@ class Backprop(GradientRule):
     V is not used and stays as it is.
     """
 
+    label = "Backprop (given all labels)"
     settings_type: ClassVar[type[RuleSettings]] = BackpropSettings
     recommended: InnerSettings = InnerSettings(steps=300, batch_size=100, weight_std=0.1)
     needs_labels = True
     through: ClassVar[str] = "W"
     settings: BackpropSettings
+
+    def for_classes(self, n_classes: int) -> Backprop:
+        """The same rule with a read-out of another width."""
+        return type(self)(replace(self.settings, n_classes=n_classes))
 
     def carried(self, phi: BaseModelState) -> dict[str, tuple[int, ...]]:
         """The read-out's shapes."""
@@ -92,12 +99,14 @@ class Backprop(GradientRule):
         return {}
 
 
+@register("feedback_alignment")
 class FeedbackAlignment(Backprop):
     """Backprop with V in place of W on the way down: random and fixed, or with `kolen_pollack` learning beside W.
 
     The read-out has backward weights too, `readout_V` in `phi.extra`.
     """
 
+    label = "Feedback alignment (given all labels)"
     settings_type: ClassVar[type[RuleSettings]] = FeedbackAlignmentSettings
     recommended: InnerSettings = InnerSettings(steps=300, batch_size=100)
     through = "V"

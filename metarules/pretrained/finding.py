@@ -46,9 +46,8 @@ def get_rule(name: str, *, n_classes: int | None = None, **settings: Any) -> Upd
         rule = get_rule("hebb_decorrelation", decorr=0.8)
     """
     if name in CLASSIC_RULES:
-        if n_classes is not None and CLASSIC_RULES[name].needs_labels:
-            settings["n_classes"] = n_classes
-        return classic_rule(name, **settings)
+        rule = classic_rule(name, **settings)
+        return rule if n_classes is None else rule.for_classes(n_classes)
     if not name.endswith(SUFFIX) and name not in rule_names():
         raise ValueError(f"rule is {name!r}; allowed: {', '.join(rule_names())}, or the path of a {SUFFIX} file")
     if settings:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -80,9 +80,23 @@ class UpdateRule(nn.Module):
     checkpoints keep parameters alone.
     """
 
+    label: ClassVar[str] = "Update rule"  # what menus call the rule; a subclass without one goes by its class name
     needs_labels: bool = False  # True for the supervised rules: batch.y must be given
     recommended: InnerSettings = InnerSettings()  # how this rule is best run; a shipped rule's comes from its card
     card: Mapping[str, Any] = MappingProxyType({})  # a loaded rule's card: settings, seed, revision, minutes, curve
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.label = cls.__dict__.get("label", cls.__name__)  # its own: a variant of Hebb is not called Hebb
+
+    @property
+    def menu_label(self) -> str:
+        """What a menu calls this very rule: its class's label, unless it has more to say."""
+        return self.label
+
+    def for_classes(self, n_classes: int) -> UpdateRule:
+        """This rule, fit for a task of so many classes; only supervised rules care."""
+        return self
 
     def forward(self, phi: BaseModelState, batch: Batch | Tensor) -> BaseModelState:
         """One inner step.

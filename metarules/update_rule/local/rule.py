@@ -80,6 +80,11 @@ class LocalRule(LearnedRule):
         self.log_lr = nn.Parameter(torch.zeros((), dtype=dtype))
 
     @property
+    def menu_label(self) -> str:
+        """Whether it has been meta-trained: then it has a card."""
+        return "The learned rule" if self.card else "The rule before meta-training"
+
+    @property
     def lr(self) -> Tensor:
         """Inner step size, a learned number within a factor e of `settings.lr`."""
         return self.settings.lr * torch.exp(torch.tanh(self.log_lr))

@@ -1,0 +1,23 @@
+"""The rules that a lesson lets a reader choose from."""
+
+from __future__ import annotations
+
+from metarules.classic_rules import CLASSIC_RULES, get_rule
+from metarules.update_rule import LocalRule, UpdateRule
+
+
+def rules_beside(rule: UpdateRule) -> dict[str, UpdateRule]:
+    """Rules to compare one with, by what a menu calls them: where a learned rule started, and all hand-written rules.
+
+    Args:
+        rule: the one to compare with; a hand-written one is not offered once more.
+    """
+    others: dict[str, UpdateRule] = {}
+    if isinstance(rule, LocalRule) and rule.card:
+        others["Where the learned rule started"] = LocalRule(rule.settings)
+    for name, kind in CLASSIC_RULES.items():
+        if type(rule) is not kind:
+            other = get_rule(name)
+            label = other.menu_label
+            others[f"{label} ({name})" if label in others else label] = other
+    return others
