@@ -9,17 +9,18 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import plan, readme
-from benchmarks.report import report
-from benchmarks.steps import Options
+from benchmarks import plan
+from benchmarks.measure import Options
+from benchmarks.report import main_lines, report, write_between_marks
 from metarules._memory import keep_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "figures" / "benchmarks" / "cost.png"
+PAGE = ROOT / "docs" / "speed.md"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read the command line, measure, print the tables, write the JSON file and perhaps the picture and the README.
+    """Read the command line, measure, print the tables, write the JSON file and perhaps the picture and the page.
 
     Args:
         arguments: without the program's name; None takes the command line's.
@@ -29,12 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Time inner steps and meta-gradients against the foundation's version and the machine's limits, "
+        description="Time inner steps and meta-gradients against the package's first version and the machine's limits, "
         "in turns, so that ratios hold on a machine that others use too. Five to ten minutes on two cores.",
     )
     parser.add_argument("--quick", action="store_true", help="the main numbers, in about two minutes")
     parser.add_argument("--plot", action="store_true", help=f"also draw {PICTURE.relative_to(ROOT)}")
-    parser.add_argument("--readme", action="store_true", help="also put the main lines into README.md")
+    parser.add_argument("--page", action="store_true", help="also put the main lines into docs/speed.md")
     parser.add_argument("--json", type=Path, default=ROOT / "runs" / "benchmarks.json", help="where results go")
     parser.add_argument("--show", type=Path, help="measure nothing: take this JSON file's results")
     parser.add_argument("--threads", type=int, help="PyTorch's, for every case; else what metarules itself would take")
@@ -55,8 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(report(results))
-    if given.readme:
-        readme.write(ROOT / "README.md", results)
+    if given.page:
+        write_between_marks(PAGE, main_lines(results))
     if given.plot:
         from benchmarks.picture import cost_figure  # matplotlib takes a second, which only this needs
         from metarules.plots.style import figure_to_png

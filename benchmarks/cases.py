@@ -1,48 +1,53 @@
-"""What is measured: a rule, the sizes of the base model, and how many tasks, examples and unrolled steps at once."""
+"""What is measured: a rule, the sizes of the base model, and how many tasks, examples and unrolled steps at once.
+
+Everything here also runs on the first version of the package (see `child`), so it asks only for what that has too.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from benchmarks import yardstick
 from metarules.base_model import BaseModelState, forward_unchecked, init_state
+from metarules.meta_objective import MetaObjectiveSettings
+from metarules.meta_training import MetaTrainingSettings
+from metarules.tasks import Task
 from metarules.update_rule import Batch, LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
 
 LAPTOP_WIDTHS = (64, 32, 32, 32)  # the net that shipped rules are judged on
 PAPER_WIDTHS = (196, 128, 128, 128, 128, 32)  # authors' code: 14 x 14 pixels, four hidden layers, the embedding
 PAPER_BATCH = 128  # authors' code
-VERSIONS = ("now", "now, checkpointed", "yardstick")
+PASSES = ("forward", "forward + backward")
+TRUNCATION = 2  # inner steps in a truncation of meta-training: each costs the same, and the slow first version is timed
 
 
 @dataclass(frozen=True)
 class Case:
-    """One measurement's sizes.
+    """One measurement's sizes."""
 
-    Attributes:
-        rule: "local" or "paper", with the settings each has by default.
-        widths: of the base model, input first.
-        batch: examples an inner step sees.
-        tasks: base models taught at once.
-        unroll: inner steps between two meta-gradients.
-        settings: settings of the rule that differ from its defaults.
-    """
-
-    rule: str
-    widths: tuple[int, ...]
-    batch: int
-    tasks: int = 1
-    unroll: int = 1
-    settings: tuple[tuple[str, Any], ...] = ()
+    rule: str  # "local" or "paper", with the settings each has by default
+    widths: tuple[int, ...]  # of the base model, input first
+    batch: int  # examples an inner step sees
+    tasks: int = 1  # base models taught at once
+    unroll: int = 1  # inner steps between two meta-gradients
+    settings: tuple[tuple[str, Any], ...] = ()  # settings of the rule that differ from its defaults
+    checkpointed: bool = False  # keep only phi of each step for the way back, and compute the rest again there
 
     @property
     def name(self) -> str:
         """Rule and net, such as "local 64-32-32-32"."""
         return f"{self.rule} {'-'.join(map(str, self.widths))}"
+
+    def sizes(self) -> dict[str, Any]:
+        """What a row of results says of its case."""
+        return {"rule": self.rule, "widths": list(self.widths), "batch": self.batch, "tasks": self.tasks}
 
 
 def laptop(batch: int = 200, tasks: int = 8, unroll: int = 1) -> Case:
@@ -63,19 +68,16 @@ def from_json(fields: dict[str, Any]) -> Case:
 
 @dataclass(frozen=True)
 class Problem:
-    """A case made ready to run.
-
-    Attributes:
-        rule: today's or the yardstick's.
-        phi: the base models it starts from.
-        batches: one for each unrolled step.
-        checkpointed: keep only phi of each step for the way back, and compute the rest of it again there.
-    """
+    """A case made ready to run."""
 
     rule: UpdateRule
-    phi: BaseModelState
-    batches: tuple[Batch, ...]
+    phi: BaseModelState  # the base models it starts from
+    batches: tuple[Batch, ...]  # one for each unrolled step
     checkpointed: bool = False
+
+    def functions(self) -> dict[str, Callable[[], object]]:
+        """What is timed, by the names of `PASSES`."""
+        return dict(zip(PASSES, (self.forward, self.meta_gradient), strict=True))
 
     def forward(self) -> BaseModelState:
         """The inner steps alone, without a graph, as lessons and evaluation run them."""
@@ -101,32 +103,61 @@ class Problem:
         return phi
 
 
-def build(case: Case, version: str = "now", device: str = "cpu", dtype: torch.dtype = torch.float32) -> Problem:
-    """The same theta, phi and data for either version.
-
-    Args:
-        case: the sizes.
-        version: one of `VERSIONS`: the package's rule, the same under activation checkpointing, or the foundation's.
-        device: where it runs.
-        dtype: of everything.
+def build(case: Case, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Problem:
+    """Theta, phi and data of a case, the same in every process.
 
     Raises:
-        ValueError: an unknown rule or version.
+        ValueError: an unknown rule.
     """
     settings = dict(case.settings)
-    rules: dict[tuple[str, str], Any] = {
-        ("local", "now"): lambda: LocalRule(LocalRuleSettings(**settings), dtype=dtype),
-        ("local", "yardstick"): lambda: yardstick.LocalRule(yardstick.LocalRuleSettings(**settings), dtype=dtype),
-        ("paper", "now"): lambda: PaperRule(PaperRuleSettings(**settings), dtype=dtype),
-        ("paper", "yardstick"): lambda: yardstick.PaperRule(yardstick.PaperRuleSettings(**settings), dtype=dtype),
-    }
-    chosen = version.removesuffix(", checkpointed")
-    if version not in VERSIONS or (case.rule, chosen) not in rules:
-        raise ValueError(f"rule, version is {case.rule!r}, {version!r}; allowed: local or paper, {VERSIONS}")
+    if case.rule not in ("local", "paper"):
+        raise ValueError(f"rule is {case.rule!r}; allowed: local or paper")
+    rule: UpdateRule
+    if case.rule == "local":
+        rule = LocalRule(LocalRuleSettings(**settings), dtype=dtype)
+    else:
+        rule = PaperRule(PaperRuleSettings(**settings), dtype=dtype)
     generator = torch.Generator().manual_seed(0)
     leading = (case.tasks,) if case.tasks > 1 else ()
     phi = init_state(case.widths, tasks=leading, generator=generator, dtype=dtype)
     shape = (*leading, case.batch, case.widths[0])
     batches = (Batch(torch.rand(shape, generator=generator, dtype=dtype).to(device)) for _ in range(case.unroll))
-    rule = rules[case.rule, chosen]().to(device)
-    return Problem(rule, phi.to(device), tuple(batches), checkpointed=version != chosen)
+    return Problem(rule.to(device), phi.to(device), tuple(batches), case.checkpointed)
+
+
+def practice() -> dict[str, Any]:
+    """Today's settings of meta-training that say how much a truncation has to do; plain values."""
+    usual = MetaTrainingSettings()
+    names = ("labels_per_class", "labelled_batches", "objective_every")
+    return {**{name: getattr(usual, name) for name in names}, "objective": asdict(usual.objective)}
+
+
+def truncation(case: Case, told: dict[str, Any]) -> Callable[[], object]:
+    """A truncated meta-gradient of one group of particles, always at the start of its life, objective included.
+
+    Args:
+        case: its tasks are the particles, taught with `LocalRule` on random numbers in ten classes.
+        told: `practice()`, of the process that asks.
+    """
+    settings = MetaTrainingSettings(
+        **{**told, "objective": MetaObjectiveSettings(**told["objective"])},
+        particles=case.tasks,
+        truncation=(TRUNCATION, TRUNCATION),
+        horizon=(10**6, 10**6),
+        batch_size=(case.batch, case.batch),
+    )
+    generator = torch.Generator().manual_seed(0)
+    n = 10 * settings.labels_per_class * settings.labelled_batches
+    x = torch.rand(case.tasks, n, case.widths[0], generator=generator)
+    task = Task(x, (torch.arange(n) % 10).expand(case.tasks, n).contiguous(), 10)
+    newer = "metarules.meta_training.unrolls"
+    unrolls: Any = import_module(newer if find_spec(newer) else "metarules.meta_training.particles")
+    group = unrolls.birth(case.widths[1:], task, settings, generator)
+    rule = LocalRule()
+    parameters = list(rule.parameters())
+
+    def run() -> object:
+        loss, _ = unrolls.truncated_loss(rule, group, settings, torch.Generator().manual_seed(1))
+        return torch.autograd.grad(loss, parameters, allow_unused=True)
+
+    return run

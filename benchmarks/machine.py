@@ -19,11 +19,7 @@ FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")  #
 
 
 def facts(device: str = "cpu") -> dict[str, Any]:
-    """Cores, processor, versions; no names of hosts, users or folders.
-
-    Returns:
-        Plain values for a JSON file.
-    """
+    """Cores, processor, versions, as plain values; no names of hosts, users or folders."""
     found: dict[str, Any] = {
         "system": platform.system(),
         "machine": platform.machine(),

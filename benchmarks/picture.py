@@ -7,8 +7,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from benchmarks.report import machine_line
-from benchmarks.scaling import AXES
+from benchmarks.measure import AXES
+from benchmarks.report import machine_line, sizes
 from metarules.plots import style
 
 COLOURS = {"local": style.FORWARD, "paper": style.BACKWARD}
@@ -66,9 +66,4 @@ def cost_figure(results: dict[str, Any]) -> Figure:
 
 def _bases(rows: list[dict[str, Any]]) -> str:
     """What the sizes are that stay."""
-    told = {}
-    for row in rows:
-        base = row["base"]
-        tasks = "1 task" if base["tasks"] == 1 else f"{base['tasks']} tasks"
-        told[row["rule"]] = f"{row['rule']}: {'-'.join(map(str, base['widths']))}, batch {base['batch']}, {tasks}"
-    return ";  ".join(told.values())
+    return ";  ".join({row["rule"]: sizes(row).replace(" ", ": ", 1) for row in rows}.values())

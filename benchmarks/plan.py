@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, memory, outer, processes, products, scaling, starting, steps
-from benchmarks.cases import VERSIONS, Case, laptop, paper
-from benchmarks.scaling import Sweep, sweeps
-from benchmarks.steps import PASSES, Options
+from benchmarks import machine, measure
+from benchmarks.cases import PASSES, Case, laptop, paper
+from benchmarks.child import check_out
+from benchmarks.measure import VERSIONS, Options, Sweep, sweeps
 
-FORMAT = 1  # raised when a reader of the JSON would misread it
-AGAINST = 64  # tasks up to which the yardstick is timed too: beyond, it needs many gigabytes and most of the minutes
+AGAINST = 64  # tasks up to which the first version is timed too: beyond, it needs gigabytes and most of the minutes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Cases by what is measured about them.
+    """Cases by what is measured about them."""
 
-    Attributes:
-        steps: time, forward and forward + backward.
-        memory: memory of an unrolled step, in processes of their own.
-        more: time of one more unrolled step.
-        threads: one thread against more.
-        products: a step's matrix products alone, its ceiling.
-        processes: three ways to use several cores, see `benchmarks.processes`.
-        particles: meta-training's pace with so many tasks at once.
-        sweeps: how cost grows.
-        children: processes that measure the start.
-    """
-
-    steps: tuple[Case, ...] = ()
-    memory: tuple[Case, ...] = ()
-    more: tuple[Case, ...] = ()
-    threads: tuple[Case, ...] = ()
-    products: tuple[Case, ...] = ()
-    processes: tuple[Case, ...] = ()
-    particles: tuple[int, ...] = ()
-    sweeps: tuple[Sweep, ...] = field(default=())
-    children: int = 0
+    steps: tuple[Case, ...] = ()  # time, forward and forward + backward
+    memory: tuple[Case, ...] = ()  # of an unrolled step, in processes of their own
+    more: tuple[Case, ...] = ()  # time of one more unrolled step
+    threads: tuple[Case, ...] = ()  # one thread against more
+    products: tuple[Case, ...] = ()  # a step's matrix products alone, its ceiling
+    processes: tuple[Case, ...] = ()  # three ways to use several cores
+    particles: tuple[int, ...] = ()  # meta-training's pace with so many tasks at once
+    sweeps: tuple[Sweep, ...] = ()  # how cost grows
+    children: int = 0  # processes that measure the start
 
 
 def full() -> Plan:
@@ -76,53 +65,49 @@ def run(plan: Plan, options: Options, say: Callable[[str], None] = lambda text: 
 
     Args:
         plan: what.
-        options: how.
+        options: how; the first version is checked out here.
         say: gets a line before each part.
 
     Returns:
-        Plain values for JSON: "format", "machine" and a list (or dictionary) for each part of the plan.
+        Plain values for JSON: "machine", "no_first_version" ("" or why there is none) and a list of rows (or a
+        dictionary) for each part of the plan.
     """
-    results: dict[str, Any] = {"format": FORMAT, "machine": machine.facts(options.device)}
-    say("start")
-    results["start"] = starting.measure(plan.children) if plan.children else {}
-    results["steps"] = []
-    for case in plan.steps:
-        for which in PASSES:
-            say(f"{case.name}, batch {case.batch}, tasks {case.tasks}: {which}")
-            results["steps"].append(steps.measure(case, which, options, against=case.tasks <= AGAINST))
-    results["more"] = []
-    for case in plan.more:
-        say(f"{case.name}: one more unrolled step")
-        results["more"].append(steps.one_more_step(case, options))
-    results["memory"] = []
-    for case in plan.memory:
-        for version in VERSIONS:
-            say(f"{case.name}: memory, {version}")
-            found = memory.per_step(case, version, options.threads_of(case), options.device)
-            results["memory"].append({**_sizes(case), "version": version, **found})
-    results["threads"] = []
-    for case in plan.threads:
-        say(f"{case.name}, tasks {case.tasks}: threads")
-        results["threads"].append(steps.thread_counts(case, options))
-    results["products"] = []
-    for case in plan.products:
-        say(f"{case.name}, tasks {case.tasks}: its matrix products alone")
-        results["products"].append(products.measure(case, options))
-    results["processes"] = []
-    for case in plan.processes if options.device == "cpu" else ():
-        say(f"{case.name}, tasks {case.tasks}: threads against processes")
-        results["processes"].append(processes.measure(case, options))
-    results["meta_training"] = []
-    for particles in plan.particles:
-        say(f"meta-training, {particles} at once")
-        results["meta_training"].append(outer.measure(particles, options))
-    results["scaling"] = []
-    brief = replace(options, seconds=options.seconds / 2, rounds=2)  # the best of two at each of many sizes
-    for sweep in plan.sweeps:
-        say(f"{sweep.base.name}: cost against {sweep.axis}")
-        results["scaling"].append(scaling.measure(sweep, brief))
-    return results
+    with tempfile.TemporaryDirectory() as folder:
+        why = check_out(Path(folder))
+        alone = replace(options, first=None)
+        against = alone if why else replace(options, first=Path(folder))
+        versions = VERSIONS[:2] if why else VERSIONS
+        brief = replace(options, seconds=options.seconds / 2, rounds=min(options.rounds, 2))  # each of many sizes
 
+        def done(what: str, part: Callable[..., dict[str, Any]], case: Case, *given: Any) -> dict[str, Any]:
+            say(f"{case.name}, batch {case.batch}, tasks {case.tasks}: {what}")
+            return part(case, *given)
 
-def _sizes(case: Case) -> dict[str, Any]:
-    return {"rule": case.rule, "widths": list(case.widths), "batch": case.batch, "tasks": case.tasks}
+        say("start")
+        start = measure.start(plan.children) if plan.children else {}
+        several = plan.processes if options.device == "cpu" else ()
+        return {
+            "machine": machine.facts(options.device),
+            "no_first_version": why,
+            "start": start,
+            "steps": [
+                done(which, measure.step, case, which, against if case.tasks <= AGAINST else alone)
+                for case in plan.steps
+                for which in PASSES
+            ],
+            "more": [done("one more unrolled step", measure.one_more_step, case, against) for case in plan.more],
+            "memory": [
+                done(f"memory, {version}", measure.memory, case, version, against)
+                for case in plan.memory
+                for version in versions
+            ],
+            "threads": [done("threads", measure.thread_counts, case, options) for case in plan.threads],
+            "products": [done("its products alone", measure.products, case, against) for case in plan.products],
+            "processes": [done("threads against processes", measure.processes, case, options) for case in several],
+            "meta_training": [
+                done("meta-training", measure.meta_training, laptop(tasks=n), against) for n in plan.particles
+            ],
+            "scaling": [
+                done(f"cost against {s.axis}", measure.scaling, s.base, s.axis, s.values, brief) for s in plan.sweeps
+            ],
+        }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as command_line
-from benchmarks import (
-    counting,
-    machine,
-    memory,
-    original,
-    outer,
-    plan,
-    processes,
-    products,
-    readme,
-    scaling,
-    starting,
-    steps,
-    timing,
-)
-from benchmarks.cases import VERSIONS, Case, build, from_json, laptop, paper
+from benchmarks import child, counting, measure, plan, timing
+from benchmarks import report as report_module
+from benchmarks.cases import PASSES, Case, build, from_json, laptop, paper
+from benchmarks.child import Child
+from benchmarks.measure import Options, Sweep
 from benchmarks.picture import cost_figure
-from benchmarks.report import ceiling, report
-from benchmarks.steps import PASSES, Options
+from benchmarks.report import BEGIN, END, ceiling, compare, main_lines, report, table, write_between_marks
 from benchmarks.timing import Timing
 
 TINY = Case("local", (6, 5, 4), batch=10, tasks=2)
 TINY_PAPER = Case("paper", (9, 6, 8), batch=4, settings=(("channels", 4), ("top_units", 8)))
-PARTS = ("steps", "more", "memory", "threads", "products", "processes", "meta_training", "scaling")
 BRIEF = Options(threads=1, seconds=0.0, rounds=1, side=32)
 TINY_PLAN = plan.Plan(
     steps=(TINY, TINY_PAPER),
@@ -44,15 +31,17 @@ TINY_PLAN = plan.Plan(
     threads=(TINY,),
     products=(TINY, TINY_PAPER),
     particles=(2,),
-    sweeps=(scaling.Sweep(TINY, "tasks", (1, 2, 4)), scaling.Sweep(TINY, "batch", (5, 10))),
+    sweeps=(Sweep(TINY, "tasks", (1, 2, 4)), Sweep(TINY, "batch", (5, 10))),
 )
 
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, Any]:
-    """A whole run at the smallest sizes, but for what needs processes of its own."""
+    """A whole run at the smallest sizes, but for what needs processes of its own, the first version among them."""
     threads = torch.get_num_threads()
-    found = plan.run(TINY_PLAN, BRIEF)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "check_out", lambda folder: "not a git repository")
+        found = plan.run(TINY_PLAN, BRIEF)
     torch.set_num_threads(threads)
     return found
 
@@ -69,15 +58,15 @@ def test_flops_of_a_product_are_counted_by_hand():
 def test_flops_of_a_base_models_part_of_a_step_are_counted_by_hand():
     """The base model's own products; the rule's come on top and grow with them in tasks."""
     case = Case("local", (6, 5, 4), batch=10)
-    one = counting.flops(build(case, "yardstick").forward)
+    one = counting.flops(build(case).forward)
     assert one > 2 * 10 * (6 * 5 + 5 * 4)
-    three = counting.flops(build(Case("local", (6, 5, 4), batch=10, tasks=3), "yardstick").forward)
+    three = counting.flops(build(Case("local", (6, 5, 4), batch=10, tasks=3)).forward)
     assert three == 3 * one
 
 
 def test_the_papers_step_costs_what_it_was_counted_at():
     """13.3 of the original's 14 GFLOP lie in h's convolutions: 94,720 neurons times examples, 70,080 products each."""
-    counted = counting.flops(build(paper(), "yardstick").forward)
+    counted = counting.flops(build(paper()).forward)
     hidden = 2 * 128 * (196 + 4 * 128 + 32) * 3 * (45 * 64 + 5 * 64 * 64)
     assert hidden == pytest.approx(13.3e9, rel=0.01)
     assert hidden < counted < 1.25 * hidden
@@ -107,7 +96,7 @@ def test_kept_counts_each_storage_once_and_no_parameter():
 
 def test_functions_take_turns():
     calls: list[str] = []
-    slow = {name: lambda name=name: calls.append(name) for name in "AB"}
+    slow = {name: timing.timer(lambda name=name: calls.append(name)) for name in "AB"}
     found = timing.interleave(slow, seconds=0.0, rounds=4)
     assert {name: len(times.rounds) for name, times in found.items()} == {"A": 4, "B": 4}
     turns = [name for i, name in enumerate(calls) if i == 0 or calls[i - 1] != name]
@@ -121,47 +110,46 @@ def test_ratios_are_taken_within_rounds():
     now, then = Timing((1.0, 10.0, 2.0)), Timing((5.0, 50.0, 10.0))
     assert timing.ratio(then, now) == (5.0, 5.0, 5.0)
     assert (now.median, now.best) == (2.0, 1.0)
-    assert Timing((1.0, 2.0, 3.0, 4.0, 5.0)).quartiles() == (2.0, 4.0)
-    assert Timing((3.0,)).quartiles() == (3.0, 3.0)
+    assert timing.ratio(Timing((1.0, 2.0, 3.0, 4.0, 5.0)), Timing((1.0,) * 5)) == (3.0, 2.0, 4.0)
+    assert timing.ratio(Timing((3.0,)), Timing((1.0,))) == (3.0, 3.0, 3.0)
 
 
 @given(power=st.floats(0.2, 3), factor=st.floats(1e-6, 10), n=st.integers(2, 9))
 def test_an_exponent_is_recovered(power: float, factor: float, n: int):
     sizes = [2**i for i in range(n)]
-    assert scaling.exponent(sizes, [factor * size**power for size in sizes]) == pytest.approx(power)
+    assert measure.exponent(sizes, [factor * size**power for size in sizes]) == pytest.approx(power)
 
 
 def test_an_exponent_looks_at_the_upper_half_alone():
     sizes = [1, 2, 4, 8, 16, 32]
-    assert scaling.exponent(sizes, [7, 7, 7, 8, 16, 32]) == pytest.approx(1.0)
+    assert measure.exponent(sizes, [7, 7, 7, 8, 16, 32]) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="allowed: two or more of each"):
-        scaling.exponent([1], [1])
+        measure.exponent([1], [1])
     with pytest.raises(ValueError, match="all positive"):
-        scaling.exponent([1, 2], [1, 0])
+        measure.exponent([1, 2], [1, 0])
 
 
 def test_sweeps_change_one_size():
     base = Case("local", (6, 5, 5, 4), batch=10)
-    assert scaling.Sweep(base, "width", ()).case(7).widths == (6, 7, 7, 4)
-    assert scaling.Sweep(base, "depth", ()).case(1).widths == (6, 5, 4)
-    assert scaling.Sweep(base, "unroll", ()).case(3) == Case("local", (6, 5, 5, 4), batch=10, unroll=3)
+    assert Sweep(base, "width", ()).case(7).widths == (6, 7, 7, 4)
+    assert Sweep(base, "depth", ()).case(1).widths == (6, 5, 4)
+    assert Sweep(base, "unroll", ()).case(3) == Case("local", (6, 5, 5, 4), batch=10, unroll=3)
     with pytest.raises(ValueError, match="axis is 'colour'; allowed: tasks, width"):
-        scaling.Sweep(base, "colour", ()).case(3)
+        Sweep(base, "colour", ()).case(3)
 
 
 # ---- cases
 
 
 @pytest.mark.parametrize("case", [TINY, TINY_PAPER], ids=lambda case: case.rule)
-def test_both_versions_get_the_same_problem(case: Case):
-    now, frugal, then = (build(case, version, dtype=torch.float64) for version in VERSIONS)
-    torch.testing.assert_close(now.loss(), then.loss(), rtol=1e-10, atol=0.0)
+def test_checkpoints_give_the_same_and_keep_less(case: Case):
+    now, frugal = (build(replace(case, checkpointed=on), dtype=torch.float64) for on in (False, True))
     torch.testing.assert_close(now.meta_gradient(), frugal.meta_gradient())
     assert counting.kept(frugal.loss) < 0.5 * counting.kept(now.loss)
     assert not now.forward().layers[0].W.requires_grad
     assert len(now.meta_gradient()) == len(list(now.rule.parameters()))
-    with pytest.raises(ValueError, match="'later'"):
-        build(case, "later")
+    with pytest.raises(ValueError, match="rule is 'later'; allowed"):
+        build(replace(case, rule="later"))
 
 
 def test_sizes_are_the_issues():
@@ -183,13 +171,12 @@ def test_threads_are_the_packages_choice_unless_given():
 
 
 def test_a_tiny_run_fills_every_part(results: dict[str, Any]):
-    assert results["format"] == plan.FORMAT
     assert [row["pass"] for row in results["steps"]] == list(PASSES) * 2
     for row in results["steps"]:
         assert row["seconds"] >= row["seconds_best"] > 0
         assert row["task_steps_per_second"] == pytest.approx(row["tasks"] * row["unroll"] / row["seconds"])
         assert row["of_matmul"] == pytest.approx(row["gflop"] / row["seconds_best"] / row["matmul_gflop_per_second"])
-        assert row["speed_up_quartiles"][0] <= row["speed_up"] <= row["speed_up_quartiles"][1]
+        assert row["speed_up"] is None
     forward, both = results["steps"][:2]
     assert both["gflop"] > 2 * forward["gflop"] and both["gbytes_moved"] > forward["gbytes_moved"]
     assert results["meta_training"][0]["particles"] == 2
@@ -207,11 +194,10 @@ def test_results_are_plain_json_without_names_of_hosts_or_folders(results: dict[
     assert set(results["machine"]) >= {"processor", "flags", "cores", "cores_available", "torch", "python", "device"}
 
 
-def test_without_the_yardstick_its_entries_are_empty():
-    row = steps.measure(TINY, PASSES[0], BRIEF, against=False)
-    assert row["speed_up"] is row["yardstick_seconds"] is None
-    parts = {**{part: [] for part in PARTS}, "steps": [row], "start": {}}
-    assert report({"machine": machine.facts(), **parts}).endswith(" - |")
+def test_without_the_first_version_the_column_says_why(results: dict[str, Any]):
+    for text in (report(results), main_lines(results)):
+        assert "against the first version (not measured: not a git repository) |" in text
+    assert table(("a", "b"), []) == ""
 
 
 def test_the_report_is_a_table_for_each_part(results: dict[str, Any]):
@@ -227,15 +213,15 @@ def test_the_report_is_a_table_for_each_part(results: dict[str, Any]):
 
 def test_the_original_is_compared_on_the_machines_own_scale():
     """A machine half as fast as theirs that takes twice their time does as well as they do."""
-    common = {"rule": "paper", "tasks": 1, "matmul_gflop_per_second": original.MATMUL / 2}
-    rows = original.compare(
+    common = {"rule": "paper", "tasks": 1, "matmul_gflop_per_second": report_module.MATMUL / 2}
+    rows = compare(
         {
-            "steps": [{**common, "pass": "forward", "seconds_best": 2 * original.FORWARD}],
-            "more": [{**common, "seconds": {"now": 2 * original.MORE}}],
+            "steps": [{**common, "pass": "forward", "seconds_best": 2 * report_module.FORWARD}],
+            "more": [{**common, "seconds": {"now": 2 * report_module.MORE}}],
             "memory": [
                 {"rule": "paper", "version": "now", "bytes_per_step": 0.2e9},
                 {"rule": "paper", "version": "now, checkpointed", "bytes_per_step": 0.01e9},
-                {"rule": "paper", "version": "yardstick", "bytes_per_step": 0.5e9},
+                {"rule": "paper", "version": "first version", "bytes_per_step": 0.5e9},
             ],
         }
     )
@@ -257,10 +243,10 @@ def test_the_products_of_a_function_are_all_that_is_replayed():
         batched @ torch.rand(3, 5, 2)
         torch.conv2d(image, kernel)
 
-    alone, flop = products.replay(function)
+    alone, flop = counting.replay(function)
     assert flop == 3 * 2 * 4 * 5 * 6 + 2 * 3 * 4 * 5 * 2 + 2 * 36 * 3 * 2 * 9
     before = [t.clone() for t in (a, out)]
-    with products.Products() as noted:
+    with counting.Products() as noted:
         alone()
     names = [func.overloadpacket.__name__ for func, _, _ in noted.calls]
     assert names == ["mm", "addmm_", "addmm", "bmm", "convolution"]
@@ -268,21 +254,22 @@ def test_the_products_of_a_function_are_all_that_is_replayed():
 
 
 @pytest.mark.parametrize("case", [TINY, TINY_PAPER])
-def test_the_yardsticks_products_are_those_that_are_counted(case: Case):
-    function = build(case, "yardstick").meta_gradient
-    assert products.replay(function)[1] == counting.flops(function)
+def test_a_steps_products_are_those_that_are_counted(case: Case):
+    function = build(case).meta_gradient
+    assert counting.replay(function)[1] == counting.flops(function)
 
 
 def test_kinds_of_work_share_the_time():
     a = torch.rand(400, 400)
-    shares = products.kinds(lambda: [a @ a for _ in range(50)] and None)
+    shares = counting.kinds(lambda: [a @ a for _ in range(50)] and None)
     assert sum(shares.values()) == pytest.approx(1)
     assert max(shares, key=lambda kind: shares[kind]) == "products"
 
 
-def test_the_ceiling_is_the_yardsticks_time_over_the_faster_products():
-    seconds = {"now": 2.0, "products of now": 1.0, "yardstick": 4.0, "products of yardstick": 1.6}
+def test_the_ceiling_is_the_first_versions_time_over_the_faster_products():
+    seconds = {"now": 2.0, "products of now": 1.0, "first version": 4.0, "products of first version": 1.6}
     assert ceiling({"seconds": seconds}) == (2.0, 4.0)
+    assert ceiling({"seconds": {"now": 2.0, "products of now": 1.0}}) == (None, None)
 
 
 def test_a_case_comes_back_from_json():
@@ -322,23 +309,23 @@ def test_the_command_line_measures_and_writes(
     assert report(json.loads(out.read_text(encoding="utf-8"))) in capsys.readouterr().out
 
 
-def test_the_readmes_lines_are_written_between_the_marks(results: dict[str, Any], tmp_path: Path):
-    path = tmp_path / "README.md"
-    path.write_text(f"above\n{readme.BEGIN}\nold\n{readme.END}\nbelow\n", encoding="utf-8")
+def test_the_pages_lines_are_written_between_the_marks(results: dict[str, Any], tmp_path: Path):
+    path = tmp_path / "speed.md"
+    path.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n", encoding="utf-8")
     for _ in range(2):  # and again, without growing
-        readme.write(path, {**results, "start": {"import torch": 1.5}})
+        write_between_marks(path, main_lines({**results, "start": {"import torch": 1.5}}))
         text = path.read_text(encoding="utf-8")
         assert text.startswith("above\n") and text.endswith("\nbelow\n") and "old" not in text
         assert text.count("local 6-5-4, batch 10, 2 tasks: forward + backward") == 1
         assert "`import torch`: 1.50 s" in text
-    path.write_text(f"{readme.END} {readme.BEGIN}", encoding="utf-8")
+    path.write_text(f"{END} {BEGIN}", encoding="utf-8")
     with pytest.raises(ValueError, match="allowed: a file with both, in this order"):
-        readme.write(path, results)
+        write_between_marks(path, "")
 
 
-def test_the_readme_has_its_marks():
-    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    assert 0 < text.find(readme.BEGIN) < text.find(readme.END)
+def test_the_page_has_its_marks():
+    text = command_line.PAGE.read_text(encoding="utf-8")
+    assert 0 < text.find(BEGIN) < text.find(END)
 
 
 @pytest.mark.parametrize(
@@ -353,59 +340,62 @@ def test_the_command_line_refuses(words: list[str], message: str, capsys: pytest
     assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_meta_trainings_pace_goes_through_its_own_unroll(monkeypatch: pytest.MonkeyPatch):
-    seen: list[tuple[Any, ...]] = []
-
-    def watched(own: Any) -> Any:
-        def call(*given: Any) -> Any:
-            seen.append(given)
-            return own(*given)
-
-        return call
-
-    monkeypatch.setattr(outer, "truncated_loss", watched(outer.truncated_loss))
-    monkeypatch.setattr(outer.yardstick, "truncated_loss", watched(outer.yardstick.truncated_loss))
-    monkeypatch.setattr(outer, "LENGTH", 1)
-    row = outer.measure(3, BRIEF)
-    assert {type(given[0]).__module__.split(".")[0] for given in seen} == {"metarules", "benchmarks"}
-    assert all(given[1].phi.tasks == (3,) and given[1].step == 0 for given in seen)
-    assert row["task_steps_per_minute"] == pytest.approx(60 * 3 * outer.LENGTH / row["seconds"])
-
-
 # ---- what needs processes of its own
 
 
-def test_processes_take_turns_with_threads():
-    found = processes.measure(TINY, Options(threads=2, seconds=0.02, rounds=2))
-    assert found["count"] == 2 and found["tasks"] == 2
-    assert tuple(found["task_steps_per_minute"]) == ("threads", "workers", "processes")
-    assert min(found["task_steps_per_minute"].values()) > 0
-
-
-def test_a_child_that_fails_is_told():
-    with pytest.raises(RuntimeError, match="ended early"):
-        processes.measure(Case("nothing", (6, 5), batch=3), BRIEF)
+def test_a_child_answers_as_this_process_does_and_tells_that_it_failed():
+    with Child(TINY_PAPER) as one:
+        assert one.ask("flops", PASSES[1]) == counting.flops(build(TINY_PAPER).meta_gradient)
+        assert one.ask("kept") == counting.kept(build(TINY_PAPER).loss)
+        assert one.timer(PASSES[0])(2) > 0
+        with pytest.raises(RuntimeError, match="ended early"):
+            one.ask("nothing")
 
 
 def test_a_peak_is_noticed():
-    memory._forget_peak("cpu")
-    before = memory.peak_bytes()
+    child.forget_peak("cpu")
+    before = child.peak_bytes()
     if before is None:
         pytest.skip("this system does not tell a process its peak")
     torch.ones(16 * 2**20)
-    after = memory.peak_bytes()
+    after = child.peak_bytes()
     assert after is not None and after - before >= 0.9 * 64 * 2**20
 
 
+def test_where_there_is_no_revision_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(child, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert "not a git repository" in child.check_out(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert child.check_out(tmp_path) == "git is not installed"
+
+
 @pytest.mark.slow
-def test_memory_of_a_step_is_at_least_what_autograd_keeps():
-    case = laptop(tasks=32)
-    found = memory.per_step(case, "yardstick", threads=1)
+def test_the_first_version_is_measured_beside_todays(tmp_path: Path):
+    """Every part that asks a child of the old revision; its rule gives today's numbers (test_first_version.py)."""
+    if why := child.check_out(tmp_path):
+        pytest.skip(f"no first version here: {why}")
+    against = replace(BRIEF, first=tmp_path)
+    for row in (measure.step(TINY, PASSES[1], against), measure.meta_training(laptop(50, 2), against)):
+        median, low, high = row["speed_up"]
+        assert 0 < low <= median <= high
+    assert tuple(measure.one_more_step(TINY, against)["seconds"]) == measure.VERSIONS
+    now, then = ceiling(measure.products(TINY_PAPER, against))
+    assert now is not None and then is not None and 0 < now
+    found = measure.memory(laptop(tasks=32), "first version", against)
     assert found["kept_bytes_per_step"] > 1e7
     assert 0.8 * found["kept_bytes_per_step"] < found["bytes_per_step"] < 3 * found["kept_bytes_per_step"]
 
 
 @pytest.mark.slow
+def test_processes_take_turns_with_threads():
+    found = measure.processes(TINY, Options(threads=2, seconds=0.02, rounds=2))
+    assert found["count"] == 2 and found["tasks"] == 2
+    assert tuple(found["task_steps_per_minute"]) == ("threads", "workers", "processes")
+    assert min(found["task_steps_per_minute"].values()) > 0
+
+
+@pytest.mark.slow
 def test_the_start_is_measured_in_parts():
-    found = starting.measure(children=1)
-    assert tuple(found) == starting.PARTS and all(seconds > 0 for seconds in found.values())
+    found = measure.start(children=1)
+    assert tuple(found) == measure.PARTS and all(seconds > 0 for seconds in found.values())

@@ -18,9 +18,9 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-HOUSE = ["README.md", "environment.yml", "notebooks", "metarules", "figures", "tests", "benchmarks"]
+HOUSE = ["README.md", "environment.yml", "notebooks", "metarules", "figures", "tests", "benchmarks", "docs"]
 HOUSE += ["pyproject.toml", "Makefile"]
-LONGEST_MODULE = 300  # lines
+LONGEST_MODULE = 400  # lines, a wall; from 300 on, look whether a file holds one idea
 
 # conda-forge's name -> PyPI's, where the two differ
 CONDA_NAMES = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib", "playwright-python": "playwright"}
