@@ -149,7 +149,7 @@ def start(
 
     Example:
         >>> from metarules import learn, load_dataset, load_rule, make_task, start
-        >>> rule, task = load_rule("local"), make_task(load_dataset("digits"))
+        >>> rule, task = load_rule("local"), make_task(load_dataset("digits"), permute=False)
         >>> phi, how, generator = start(rule, task, steps=20)
         >>> learn(rule, phi, task, steps=how.steps, batch_size=how.batch_size, generator=generator).state
         BaseModelState(64-32-32-32, relu, float32)

@@ -286,7 +286,7 @@ def test_a_film_shows_each_frame_as_the_figure_does(name: str):
 
 
 @pytest.mark.parametrize("name", films())
-def test_a_film_tells_what_it_shows(name: str):
+def test_a_film_tells_what_it_shows(name: str, unchecked_types: None):
     film = films()[name]
     assert "step 20" in film.alt(2)
     assert 60 < len(film.alt(2)) < 500 and film.alt(2) != film.alt(1)

@@ -7,6 +7,7 @@ from metarules.evaluation.baselines import baseline_features as baseline_feature
 from metarules.evaluation.diversity import effective_dimension as effective_dimension
 from metarules.evaluation.diversity import likeness as likeness
 from metarules.evaluation.diversity import mean_likeness as mean_likeness
+from metarules.evaluation.diversity import mean_of_pairs as mean_of_pairs
 from metarules.evaluation.probe import Splits as Splits
 from metarules.evaluation.probe import class_accuracy as class_accuracy
 from metarules.evaluation.probe import few_shot_accuracy as few_shot_accuracy

@@ -79,7 +79,7 @@ class Clouds:
 
 
 @dataclass(frozen=True, eq=False)
-class Pull:
+class Descent:
     """Features before and along their way down the gradient. S moves, n_a + n_b points, R values of lambda.
 
     Attributes:
@@ -148,7 +148,7 @@ def explore_objective(
     labels_per_class: int = 5,
     spread: float = 1.0,
     steps: int = STEPS,
-) -> Pull:
+) -> Descent:
     """Score two batches of points, and follow the arrows.
 
     One move takes every point of both batches along minus the gradient of the loss with respect to that point, by RATE
@@ -163,7 +163,7 @@ def explore_objective(
         steps: number of moves, from 0.
 
     Returns:
-        The `Pull`.
+        The `Descent`.
 
     Raises:
         ValueError, TypeError: arguments out of range or of a wrong type.
@@ -189,7 +189,7 @@ def explore_objective(
     path_a, path_b, moves_a, moves_b = (torch.stack(parts) for parts in zip(*path, strict=True))
     score = ridge_cosine_score(path_a, _spanned(y_a, path_a), path_b, _spanned(y_b, path_b), s)
     sweep = ridge_sweep(path_a, y_a, path_b, y_b, s)
-    return Pull(s, labels_a, labels_b, clouds.class_names, path_a, path_b, moves_a, moves_b, score, sweep)
+    return Descent(s, labels_a, labels_b, clouds.class_names, path_a, path_b, moves_a, moves_b, score, sweep)
 
 
 def arrows(a: Tensor, y_a: Tensor, b: Tensor, y_b: Tensor, settings: MetaObjectiveSettings) -> tuple[Tensor, Tensor]:
@@ -238,23 +238,23 @@ def ridge_sweep(a: Tensor, y_a: Tensor, b: Tensor, y_b: Tensor, settings: MetaOb
     return ridge_cosine_score(a, _spanned(y_a, a), b, _spanned(y_b, b), MetaObjectiveSettings(**options))
 
 
-def scene_of(pull: Pull, move: int) -> PlaneScene:
+def scene_of(descent: Descent, move: int) -> PlaneScene:
     """The plane after some moves, for `plots.feature_plane`.
 
     Args:
-        pull: see `explore_objective`.
+        descent: see `explore_objective`.
         move: 0 .. S; negative numbers count from the end.
     """
     return PlaneScene(
-        points_a=pull.path_a[move].numpy(),
-        points_b=pull.path_b[move].numpy(),
-        labels_a=pull.labels_a.numpy(),
-        labels_b=pull.labels_b.numpy(),
-        weights=pull.score.weights[move].numpy(),
-        moves_a=pull.moves_a[move].numpy(),
-        moves_b=pull.moves_b[move].numpy(),
-        class_names=pull.class_names,
-        loss=float(pull.score.loss[move]),
+        points_a=descent.path_a[move].numpy(),
+        points_b=descent.path_b[move].numpy(),
+        labels_a=descent.labels_a.numpy(),
+        labels_b=descent.labels_b.numpy(),
+        weights=descent.score.weights[move].numpy(),
+        moves_a=descent.moves_a[move].numpy(),
+        moves_b=descent.moves_b[move].numpy(),
+        class_names=descent.class_names,
+        loss=float(descent.score.loss[move]),
     )
 
 

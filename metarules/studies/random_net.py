@@ -12,7 +12,7 @@ from metarules._checks import check_number
 from metarules.base_model import BaseModelState, InitSettings, forward, init_state
 from metarules.evaluation import probe_splits, split_accuracy
 from metarules.studies.recording import check_single_task
-from metarules.studies.trajectory import DOTS, LABELS_PER_CLASS, N_SPLITS, some_rows
+from metarules.studies.trajectory import DOTS, LABELS_PER_CLASS, N_SPLITS, fixed_sample
 from metarules.tasks import Task
 
 TOP = 32  # units of the top layer, as in all lessons
@@ -73,7 +73,7 @@ def random_net(task: Task, depth: int = 5, width: int = 128, nonlinearity: str =
     acts = forward(phi, task.x)
     splits = probe_splits(task.y, LABELS_PER_CLASS, N_SPLITS)
     spectra = [_spectrum(x) for x in acts.x]
-    dots = some_rows(task.n_examples, DOTS)
+    dots = fixed_sample(task.n_examples, DOTS)
     before = [task.x, *(x @ layer.W for x, layer in zip(acts.x[:-1], phi.layers, strict=True))]
     return RandomNet(
         phi=phi,

@@ -16,7 +16,7 @@ from metarules.evaluation import probe_splits, split_accuracy
 from metarules.inner_loop import start
 from metarules.studies.neuron import NeuronView, neuron_view
 from metarules.studies.recording import Recorded, check_single_task, record
-from metarules.studies.trajectory import LABELS_PER_CLASS, MAX_STEPS, N_SPLITS, recording_steps, some_rows
+from metarules.studies.trajectory import LABELS_PER_CLASS, MAX_STEPS, N_SPLITS, fixed_sample, recording_steps
 from metarules.tasks import Task
 from metarules.update_rule import LOCAL_TERMS, LocalRule, Trace, UpdateRule
 from metarules.update_rule.anatomy import Contributions, contributions
@@ -145,5 +145,5 @@ def prepare(
     how = begun.settings
     check_number("steps", how.steps, low=1, high=MAX_STEPS, integer=True)
     run = record(rule, task, begun, recording_steps(how.steps), progress=progress, stop=stop)
-    x = task.x[torch.from_numpy(some_rows(task.n_examples, how.batch_size))]
+    x = task.x[torch.from_numpy(fixed_sample(task.n_examples, how.batch_size))]
     return Specimen(rule, task, seed, off, run.steps, tuple(run.states), x)
