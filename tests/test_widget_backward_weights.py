@@ -216,7 +216,6 @@ def test_v_turns_where_it_should_and_nowhere_else(base: LocalRule, task: Task):
     assert turned is not None and 8 <= turned <= 30 and runs["fixed"].turned_at(2) is None
     fast = follow_backward_weights(base, task, steps=6, weight_std=0.01)
     assert fast.angles[5].max() < 15, "at the authors' spread it is over in five steps"
-    assert [fast.frame_of(s) for s in (-1, 0, 3, 99)] == [0, 0, 3, 6]
 
 
 def test_feedback_alignment_never_uses_the_lowest_v(base: LocalRule, task: Task):

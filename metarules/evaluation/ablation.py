@@ -22,6 +22,7 @@ from torch import Tensor
 from metarules._checks import check_number
 from metarules._files import csv_text, text_table, write_atomically
 from metarules._threads import use_threads
+from metarules.base_model import WIDTHS
 from metarules.evaluation.held_out import N_TASKS, held_out, validate
 from metarules.pretrained import load_rule
 from metarules.tasks import Task
@@ -208,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rule = load_rule(given.rule)
         variants(rule)  # refuses other kinds before the data are rendered
         torch.set_flush_denormal(True)  # weights that decay to nothing would slow every product down
-        use_threads((64, 32, 32, 32), 200, given.tasks)
+        use_threads((64, *WIDTHS), 200, given.tasks)
         rows = ablation(rule, held_out(n_tasks=given.tasks), steps=given.steps, report=_to_stderr)
         print(ablation_table(rows))
         if given.out:

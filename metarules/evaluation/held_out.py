@@ -72,7 +72,6 @@ def validate(
 
     Raises:
         ValueError: more examples wanted than the tasks have, numbers out of range, a rule of another dtype than task.x.
-        TypeError: arguments of the wrong type.
     """
     check_number("batch_size", batch_size, low=2, high=task.n_examples, integer=True)
     phi, _, generator = start(rule, task, sizes=(task.n_inputs, *widths), steps=steps, seed=seed)

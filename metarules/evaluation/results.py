@@ -72,11 +72,7 @@ def make_result(data: str, representation: str, dim: int, labels_per_class: int,
 
 
 def mean_and_stderr(accuracies: Tensor) -> tuple[float, float]:
-    """Mean of [models, splits], and the standard error over splits of the means over models.
-
-    Raises:
-        TypeError, ValueError: as `make_result`.
-    """
+    """Mean of [models, splits], and the standard error over splits of the means over models."""
     per_split = _check_accuracies("accuracies", accuracies).mean(0)
     return float(per_split.mean()), float(per_split.std(correction=1) / math.sqrt(len(per_split)))
 

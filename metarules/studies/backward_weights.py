@@ -226,7 +226,6 @@ def follow_backward_weights(
         Stopped: `stop` was set.
         DivergenceError: phi stopped being finite.
         ValueError: settings out of range, a task with leading dimensions, a class with too few examples.
-        TypeError: arguments of a wrong type.
     """
     check_single_task(task)
     check_number("steps", steps, low=1, high=MAX_STEPS, integer=True)

@@ -132,7 +132,6 @@ def compare_snapshots(
 
     Raises:
         Stopped: `stop` was set.
-        TypeError: arguments of the wrong type.
         ValueError: numbers out of range, more examples wanted than there are, a task of another dtype than theta.
     """
     labelled = task.sample_labelled(labels_per_class, generator, N_SETS)

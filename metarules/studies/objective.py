@@ -18,6 +18,7 @@ from metarules.base_model import forward
 from metarules.inner_loop import learn, start
 from metarules.meta_objective import MetaObjectiveSettings, RidgeScore, one_hot, ridge_cosine_score
 from metarules.pretrained import load_rule
+from metarules.studies.planes import main_directions
 from metarules.tasks import load_dataset, make_task
 
 MOST_LABELS = 20  # K at most: more points of batch a would hide each other
@@ -166,7 +167,7 @@ def explore_objective(
         The `Descent`.
 
     Raises:
-        ValueError, TypeError: arguments out of range or of a wrong type.
+        ValueError, TypeError: arguments out of range.
     """
     s = settings or MetaObjectiveSettings()
     if s.normalise_features or s.standardise_features:
@@ -295,13 +296,11 @@ def _digits(generator: torch.Generator, taught: bool) -> tuple[Tensor, tuple[str
     """Two principal components of one base model's features; the generator only draws which images are shown."""
     features, y = _digit_features(taught)
     features = features - features.mean(0)
-    directions = torch.linalg.svd(features, full_matrices=False).Vh[:2]
-    directions = directions * directions.gather(1, directions.abs().argmax(1, keepdim=True)).sign()
     drawn = []
     for digit in DIGITS:
         rows = (y == digit).nonzero()[:, 0]
         drawn.append(rows[torch.randperm(len(rows), generator=generator)[: MOST_LABELS + SCORED]])
-    return (features @ directions.T)[torch.stack(drawn)], tuple(map(str, DIGITS))
+    return (features @ main_directions(features).T)[torch.stack(drawn)], tuple(map(str, DIGITS))
 
 
 DATA: dict[str, Callable[[torch.Generator], tuple[Tensor, tuple[str, ...]]]] = {

@@ -50,14 +50,14 @@ class Specimen(Recorded):
 
     @torch.no_grad()
     def trace(self, frame: int) -> Trace:
-        """The rule's step on the batch, from the state of a frame; worked out once."""
+        """The rule's step on the batch, from the state of a frame; computed once."""
         if frame not in self._traces:
             self._traces[frame] = self.rule.trace(self.states[frame], self.x)
         return self._traces[frame]
 
     @torch.no_grad()
     def view(self, frame: int, layer: int, unit: int) -> NeuronView:
-        """One neuron at a frame; worked out once."""
+        """One neuron at a frame; computed once."""
         if (frame, layer, unit) not in self._views:
             trace = self.trace(frame)
             if (frame, layer) not in self._parts:
@@ -94,7 +94,7 @@ class Specimen(Recorded):
 
     @torch.no_grad()
     def accuracy(self, frame: int) -> float:
-        """Few-shot accuracy at a frame: the evaluation's probe, mean over its first five splits; worked out once."""
+        """Few-shot accuracy at a frame: the evaluation's probe, mean over its first five splits; computed once."""
         frame = range(len(self.steps))[frame]
         if frame not in self._accuracies:
             features = forward(self.states[frame], self.task.x).features

@@ -106,7 +106,6 @@ def explore(
         Stopped: `stop` was set.
         DivergenceError: phi stopped being finite.
         ValueError: settings out of range, a task with leading dimensions, a class with too few examples.
-        TypeError: arguments of a wrong type.
     """
     check_single_task(task)
     begun = start(rule, task, sizes=sizes, steps=steps, batch_size=batch_size, seed=seed)
