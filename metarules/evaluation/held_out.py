@@ -122,13 +122,13 @@ def few_shot_features(features: Tensor, labelled: Sequence[Batch], n_classes: in
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """Which tasks a `Judge` makes, and what it gives `validate`."""
+    """What `validate` is given."""
 
-    tasks: int = N_TASKS  # of each of `KINDS`
-    widths: tuple[int, ...] = WIDTHS  # the net that rules are judged by on digits
-    steps: int = 100  # what the card recommends
-    batch_size: int = 200  # likewise
-    labels_per_class: int = 10  # paper: 10-shot
+    tasks: int = N_TASKS  # tasks of each kind of held-out data
+    widths: tuple[int, ...] = WIDTHS  # layers above the input: the net that rules are judged by on digits
+    steps: int = 100  # inner steps: what the card recommends
+    batch_size: int = 200  # examples of an inner step: what the card recommends
+    labels_per_class: int = 10  # labelled examples per class; paper: 10-shot
     seed: int = SEED  # of the tasks
 
     def __post_init__(self) -> None:
