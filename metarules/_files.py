@@ -45,3 +45,20 @@ def csv_text(rows: Sequence[Mapping[str, str]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def text_table(lines: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Cells in columns with two spaces between.
+
+    Args:
+        lines: the head and the rows, all of one length.
+        left: so many columns are aligned at their left, the others at their right.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

@@ -149,7 +149,7 @@ def start(
 
     Example:
         >>> from metarules import learn, load_dataset, load_rule, make_task, start
-        >>> rule, task = load_rule("local"), make_task(load_dataset("digits"))
+        >>> rule, task = load_rule("local"), make_task(load_dataset("digits"), permute=False)
         >>> phi, how, generator = start(rule, task, steps=20)
         >>> learn(rule, phi, task, steps=how.steps, batch_size=how.batch_size, generator=generator).state
         BaseModelState(64-32-32-32, relu, float32)
@@ -188,7 +188,7 @@ def unroll(
         batches: one `Batch` (or x [*tasks, batch, n_0]) for each inner step; [batch, n_0] is shared by all tasks.
         keep_graph: keep autograd's graph through all steps (a meta-gradient needs it; memory grows with the steps).
             Under `torch.no_grad` there is none to keep.
-        checkpoint_every: with `keep_graph`, keep phi and batches alone and make the insides of this many steps again
+        checkpoint_every: with `keep_graph`, keep phi and batches alone and recompute the insides of this many steps
             when the gradient passes through them: the same gradient for a third more time, and memory that grows by
             one phi for each group of steps.
 
@@ -252,7 +252,6 @@ def learn(
     Raises:
         DivergenceError: phi stopped being finite.
         ValueError: settings out of range, unknown recordings, a task that does not fit phi, phi not finite.
-        TypeError: arguments of the wrong type.
     """
     _check_rule_and_phi(rule, phi)
     _check_task(task, phi)
@@ -281,9 +280,6 @@ def batches(task: Task, steps: int, batch_size: int, generator: torch.Generator)
 
     Args:
         task, steps, batch_size, generator: as in `learn` (which first draws what `rule.init_extra` needs, if anything).
-
-    Raises:
-        ValueError, TypeError: as `learn`.
     """
     _check_type_of_task(task)
     check_number("steps", steps, low=0, integer=True)

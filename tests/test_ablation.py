@@ -177,7 +177,7 @@ def test_one_task_has_no_standard_error():
         ablation(shaken(), {"glyphs": tasks(1)}, **HOW)
 
 
-def test_other_rules_are_refused():
+def test_other_rules_are_refused(unchecked_types: None):
     with pytest.raises(TypeError, match="rule is a Linear; allowed: a LocalRule"):
         variants(torch.nn.Linear(1, 1))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
 import inspect
 from collections.abc import Iterator
@@ -52,3 +53,9 @@ def test_everything_public_has_a_docstring(name: str):
         if len(text) < LEAST or generated(thing, text):
             bare.append(f"{name}.{label}")
     assert bare == []
+
+
+@pytest.mark.parametrize("name", ["metarules.inner_loop"])
+def test_examples_give_what_they_say(name: str):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted and not result.failed

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from metarules._work import Stopped
 from metarules.inner_loop import learn
 from metarules.meta_training.log import is_snapshot_step
 from metarules.plots.evolution import COLUMNS, ROWS, evolution_figure, evolution_filters
@@ -184,6 +186,19 @@ def test_a_snapshot_that_diverges_counts_as_chance(run: Path, monkeypatch):
     )
     assert seen.diverged == (False, False, False, True) and seen.accuracy[3] == 0.5
     assert torch.isfinite(seen.features).all() and torch.isfinite(seen.filters).all()
+
+
+def test_comparing_tells_how_far_it_is_and_stops(run: Path):
+    stop, seen = threading.Event(), []
+
+    def progress(done: int, total: int) -> None:
+        seen.append((done, total))
+        if done == 2:
+            stop.set()
+
+    with pytest.raises(Stopped, match="stopped after 2 of 4 snapshots"):
+        followed(run, task(), progress=progress, stop=stop)
+    assert seen == [(1, 4), (2, 4)]
 
 
 def test_too_few_labels_are_refused(run: Path):

@@ -39,3 +39,36 @@ def test_annotations_are_checked_while_tests_run():
     from metarules.base_model import forward_unchecked
 
     assert hasattr(forward_unchecked, "__wrapped__")
+
+
+WITHOUT = """
+import sys
+from importlib import import_module
+from pkgutil import walk_packages
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"{{name}} is blocked")
+
+sys.meta_path.insert(0, Blocked())
+import metarules
+names = [m.name for m in walk_packages(metarules.__path__, "metarules.", onerror=lambda name: None)]
+for name in names:
+    if not name.endswith("__main__") and name.startswith({start!r}) and not name.startswith("metarules.widgets"):
+        import_module(name)
+        print(name)
+"""
+LESSONS_NEED = ("ipywidgets", "anywidget", "traitlets", "jupyterlab", "jupyter_client", "IPython")
+
+
+@pytest.mark.parametrize(
+    ("start", "blocked"),
+    [("metarules.", LESSONS_NEED), ("metarules.studies", (*LESSONS_NEED, "matplotlib", "PIL"))],
+    ids=["all but the widgets without ipywidgets", "studies without matplotlib"],
+)
+def test_what_lessons_show_can_be_computed_without_what_shows_it(start: str, blocked: tuple[str, ...]):
+    code = WITHOUT.format(start=start, blocked=blocked)
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert "metarules.studies.trajectory" in answer.stdout.split()

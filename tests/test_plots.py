@@ -285,8 +285,23 @@ def test_a_film_shows_each_frame_as_the_figure_does(name: str):
     assert pixels(pngs[0]).shape == (330 * style.SHARP, 450 * style.SHARP, 3)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "limits", "placed"),
+    [
+        ([1, 2, 5], {}, [1, 2, 5]),
+        ([1, 1.2, 1.3], {}, [1, 2, 3]),
+        ([-3, 4.8, 4.9], {"low": 0, "high": 5}, [0, 4, 5]),
+        ([4.9, 4.9, 4.9], {"low": 4, "high": 5}, [4, 5, 6]),
+        ([], {"low": 0, "high": 5}, []),
+    ],
+)
+def test_labels_of_a_margin_are_moved_apart(wanted: list[float], limits: dict[str, float], placed: list[float]):
+    assert style.apart(wanted, 1, **limits) == pytest.approx(placed)
+    assert style.apart(wanted, [1.0] * len(wanted), **limits) == pytest.approx(placed)
+
+
 @pytest.mark.parametrize("name", films())
-def test_a_film_tells_what_it_shows(name: str):
+def test_a_film_tells_what_it_shows(name: str, unchecked_types: None):
     film = films()[name]
     assert "step 20" in film.alt(2)
     assert 60 < len(film.alt(2)) < 500 and film.alt(2) != film.alt(1)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ipywidgets
 import numpy as np
@@ -93,13 +93,13 @@ def test_angles_known_by_hand():
     assert angle_between(a, 0 * a) == 90.0
 
 
-def test_angles_refuse():
+def test_angles_refuse(unchecked_types: None):
     with pytest.raises(ValueError, match=r"other has shape \[3\]; allowed: \[2\]"):
         angle_between(torch.ones(2), torch.ones(3))
     with pytest.raises(ValueError, match="NaN"):
         angle_between(torch.tensor([torch.nan]), torch.ones(1))
-    with pytest.raises(TypeError):
-        angle_between("one", torch.ones(1))
+    with pytest.raises(TypeError, match=r"one must be a torch\.Tensor, got str"):
+        angle_between(cast(Any, "one"), torch.ones(1))
 
 
 # ---- six ways
@@ -216,7 +216,6 @@ def test_v_turns_where_it_should_and_nowhere_else(base: LocalRule, task: Task):
     assert turned is not None and 8 <= turned <= 30 and runs["fixed"].turned_at(2) is None
     fast = follow_backward_weights(base, task, steps=6, weight_std=0.01)
     assert fast.angles[5].max() < 15, "at the authors' spread it is over in five steps"
-    assert [fast.frame_of(s) for s in (-1, 0, 3, 99)] == [0, 0, 3, 6]
 
 
 def test_feedback_alignment_never_uses_the_lowest_v(base: LocalRule, task: Task):

@@ -20,7 +20,7 @@ from metarules.plots.layer_accuracy import LayerAccuracyFilm
 from metarules.plots.layer_clouds import LayerCloudsFilm
 from metarules.plots.neighbours import NeighboursFilm
 from metarules.studies.layers import DOTS, explore_layers
-from metarules.studies.trajectory import explore, some_rows
+from metarules.studies.trajectory import explore, fixed_sample
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.update_rule import LocalRule, UpdateRule
 from metarules.widgets.layers import LayersExplorer
@@ -79,7 +79,7 @@ def test_it_extends_the_exploration(task: Task):
             assert e.layer_accuracies[frame, l] == pytest.approx(float(probe), abs=1e-12)
             rows = e.layer_activities[l][min(frame, len(e.layer_activities[l]) - 1)]
             assert np.array_equal(rows, acts.x[l][e.dots].numpy())
-    assert len(e.dots) == DOTS and np.array_equal(e.dots, some_rows(1797, DOTS))
+    assert len(e.dots) == DOTS and np.array_equal(e.dots, fixed_sample(1797, DOTS))
 
 
 def test_two_numbers_are_drawn_as_they_are():

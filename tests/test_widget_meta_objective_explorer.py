@@ -25,7 +25,7 @@ from metarules.studies.objective import (
     RIDGES,
     SCORED,
     VARIANTS,
-    Pull,
+    Descent,
     _digit_features,
     explore_objective,
     make_clouds,
@@ -215,7 +215,7 @@ def test_css_classes_are_the_documented_ones(explorer: MetaObjectiveExplorer):
 
 def check_number(explorer: MetaObjectiveExplorer) -> None:
     """The loss in sight is the meta-objective, by the package and by hand."""
-    pull: Pull = explorer.pull
+    pull: Descent = explorer.pull
     a, b = pull.path_a[explorer.move], pull.path_b[explorer.move]
     loss = float(ridge_cosine_loss(a, pull.targets_a, b, pull.targets_b, **vars(explorer.settings)))
     assert explorer.loss == pytest.approx(loss, abs=1e-12)

@@ -21,7 +21,7 @@ from metarules.classic_rules import get_rule
 from metarules.evaluation import few_shot_accuracy, learned_state
 from metarules.plots import EmbeddingFilm, mosaic, project
 from metarules.plots.style import SHARP, new_figure
-from metarules.studies.trajectory import recording_steps, some_rows
+from metarules.studies.trajectory import fixed_sample, recording_steps
 from metarules.tasks import Dataset, Task, load_dataset, make_task
 from metarules.update_rule import Batch, LocalRule, Trace, UpdateRule
 from metarules.widgets import (
@@ -134,10 +134,10 @@ def test_steps_to_record():
 
 
 def test_rows_to_show():
-    assert some_rows(5, 10).tolist() == [0, 1, 2, 3, 4]
-    rows = some_rows(1797, 600)
+    assert fixed_sample(5, 10).tolist() == [0, 1, 2, 3, 4]
+    rows = fixed_sample(1797, 600)
     assert len(set(rows.tolist())) == 600 and rows.max() < 1797
-    assert np.array_equal(rows, some_rows(1797, 600))
+    assert np.array_equal(rows, fixed_sample(1797, 600))
 
 
 def test_explore_refuses_with_a_sentence(task: Task, generator: torch.Generator):

@@ -1,4 +1,4 @@
-"""How good is a representation: the few-shot probe, cheap baselines, one table format, and a command line."""
+"""How good a representation or a rule is: few-shot probe, baselines, held-out tasks, ablations, one table format."""
 
 from metarules.evaluation.baselines import BASELINES as BASELINES
 from metarules.evaluation.baselines import Baseline as Baseline
@@ -7,6 +7,10 @@ from metarules.evaluation.baselines import baseline_features as baseline_feature
 from metarules.evaluation.diversity import effective_dimension as effective_dimension
 from metarules.evaluation.diversity import likeness as likeness
 from metarules.evaluation.diversity import mean_likeness as mean_likeness
+from metarules.evaluation.diversity import mean_of_pairs as mean_of_pairs
+from metarules.evaluation.held_out import Judge as Judge
+from metarules.evaluation.held_out import JudgeSettings as JudgeSettings
+from metarules.evaluation.held_out import validate as validate
 from metarules.evaluation.probe import Splits as Splits
 from metarules.evaluation.probe import class_accuracy as class_accuracy
 from metarules.evaluation.probe import few_shot_accuracy as few_shot_accuracy

@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_number
-from metarules._files import csv_text, write_atomically
+from metarules._files import csv_text, text_table, write_atomically
 from metarules._threads import use_threads
+from metarules.base_model import WIDTHS
 from metarules.evaluation.held_out import N_TASKS, held_out, validate
 from metarules.pretrained import load_rule
 from metarules.tasks import Task
-from metarules.update_rule import LOCAL_INPUTS, LocalRule
+from metarules.update_rule import LOCAL_INPUTS, LocalRule, UpdateRule
 from metarules.update_rule.learned import BACKWARD_UPDATES
 
 WHOLE = "the whole rule"
@@ -65,7 +66,7 @@ class AblationRow:
     stderr: Mapping[str, float]
 
 
-def variants(rule: Any) -> dict[str, LocalRule]:
+def variants(rule: UpdateRule) -> dict[str, LocalRule]:
     """The rule, and once for each thing that can be taken away, without it; theta is the same in all.
 
     Args:
@@ -123,7 +124,7 @@ def rebuilt(rule: LocalRule, **switches: Any) -> LocalRule:
 
 
 def ablation(
-    rule: Any, tasks: Mapping[str, Task], *, report: Callable[[str], None] = lambda text: None, **how: Any
+    rule: UpdateRule, tasks: Mapping[str, Task], *, report: Callable[[str], None] = lambda text: None, **how: Any
 ) -> list[AblationRow]:
     """Validation accuracy of every variant of a rule.
 
@@ -160,16 +161,14 @@ def ablation_table(rows: Sequence[AblationRow]) -> str:
         rows: from `ablation`.
     """
     kinds = list(rows[0].accuracy)
-    width = max(len(row.what) for row in rows) + 2
-    columns = [*kinds, *(f"difference, {name}" for name in (*kinds, "mean"))]
-    lines = [" " * width + "".join(f"{name:>22}" for name in columns)]
+    lines = [["", *kinds, *(f"difference, {name}" for name in (*kinds, "mean"))]]
     for row in rows:
         cells = [f"{row.accuracy[kind]:.3f}" for kind in kinds]
         for name in (*kinds, "mean"):
             d, e = row.difference[name], row.stderr[name]
             cells.append(f"{d:+.3f} ± {2 * e:.3f} {'*' if abs(d) > 2 * e else ' '}" if row is not rows[0] else "")
-        lines.append(f"{row.what:<{width}}" + "".join(f"{cell:>22}" for cell in cells))
-    return "\n".join(line.rstrip() for line in lines)
+        lines.append([row.what, *cells])
+    return text_table(lines)
 
 
 def ablation_csv(rows: Sequence[AblationRow]) -> str:
@@ -210,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rule = load_rule(given.rule)
         variants(rule)  # refuses other kinds before the data are rendered
         torch.set_flush_denormal(True)  # weights that decay to nothing would slow every product down
-        use_threads((64, 32, 32, 32), 200, given.tasks)
+        use_threads((64, *WIDTHS), 200, given.tasks)
         rows = ablation(rule, held_out(n_tasks=given.tasks), steps=given.steps, report=_to_stderr)
         print(ablation_table(rows))
         if given.out:

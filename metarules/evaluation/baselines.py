@@ -19,7 +19,7 @@ from metarules._checks import check_choice, check_examples, check_number, check_
 from metarules.base_model import WIDTHS, forward, init_state
 
 COMPONENTS = 32  # width of the base model's top layer, so that representations are of one size
-RESTARTS = 10  # k-means keeps the best of so many starts: scikit-learn's long-time default
+RESTARTS = 10  # k-means keeps the best of this many starts: scikit-learn's long-time default
 MAX_SEED = 2**32 - 1  # what scikit-learn's random_state takes
 
 

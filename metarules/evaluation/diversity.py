@@ -39,13 +39,18 @@ def mean_likeness(W: Tensor) -> Tensor:
         W: [*tasks, n_in, n_out] with n_out >= 2; errors as for `likeness`.
 
     Raises:
-        ValueError: a single neuron, which has nobody to be like.
+        ValueError: a single neuron, which makes no pair.
     """
     pairs = likeness(W)
-    n = pairs.shape[-1]
-    if n < 2:
+    if pairs.shape[-1] < 2:
         raise ValueError(f"W has shape {list(W.shape)}; allowed: at least two columns")
-    return (pairs.sum((-2, -1)) - pairs.diagonal(dim1=-2, dim2=-1).sum(-1)) / (n * (n - 1))
+    return mean_of_pairs(pairs)
+
+
+def mean_of_pairs(pairs: Tensor) -> Tensor:
+    """Mean of a symmetric matrix [*tasks, n, n] without its diagonal, [*tasks]; 0 for n = 1, where no pair is."""
+    n = pairs.shape[-1]
+    return (pairs.sum((-2, -1)) - pairs.diagonal(dim1=-2, dim2=-1).sum(-1)) / max(n * (n - 1), 1)
 
 
 def effective_dimension(x: Tensor) -> Tensor:

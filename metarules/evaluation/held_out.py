@@ -73,7 +73,6 @@ def validate(
 
     Raises:
         ValueError: more examples wanted than the tasks have, numbers out of range, a rule of another dtype than task.x.
-        TypeError: arguments of the wrong type.
     """
     check_number("batch_size", batch_size, low=2, high=task.n_examples, integer=True)
     phi, _, generator = start(rule, task, sizes=(task.n_inputs, *widths), steps=steps, seed=seed)
@@ -124,13 +123,13 @@ def few_shot_features(features: Tensor, labelled: Sequence[Batch], n_classes: in
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """Which tasks a `Judge` makes, and what it gives `validate`."""
+    """What `validate` is given."""
 
-    tasks: int = N_TASKS  # of each of `KINDS`
-    widths: tuple[int, ...] = WIDTHS  # the net that rules are judged by on digits
-    steps: int = 100  # what the card recommends
-    batch_size: int = 200  # likewise
-    labels_per_class: int = 10  # paper: 10-shot
+    tasks: int = N_TASKS  # tasks of each kind of held-out data
+    widths: tuple[int, ...] = WIDTHS  # layers above the input: the net that rules are judged by on digits
+    steps: int = 100  # inner steps: what the card recommends
+    batch_size: int = 200  # examples of an inner step: what the card recommends
+    labels_per_class: int = 10  # labelled examples per class; paper: 10-shot
     seed: int = SEED  # of the tasks
 
     def __post_init__(self) -> None:

@@ -145,9 +145,6 @@ def split_guesses(features: Tensor, labels: Tensor, splits: Splits) -> Tensor:
 
     Returns:
         Class numbers [*tasks, n_splits, n_rest], in the order of `splits.rest`.
-
-    Raises:
-        TypeError, ValueError: as `few_shot_accuracy`.
     """
     classes, places = _check_labels(labels).unique(return_inverse=True)
     x = standardise_features(_check_rows(features, labels)).cpu()
@@ -168,9 +165,6 @@ def split_reader(features: Tensor, labels: Tensor, splits: Splits) -> Callable[[
         A function from features of further examples [*tasks, k, f], which are centred and scaled by the data's
         statistics, to a score for each class, float64, [*tasks, k, n_classes]: about 1 for the class it is and -1 for
         the others, mean over the splits.
-
-    Raises:
-        TypeError, ValueError: as `few_shot_accuracy`.
     """
     whole = _check_rows(features, labels).double()
     mean = whole.mean(-2, keepdim=True)

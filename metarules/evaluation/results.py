@@ -17,7 +17,7 @@ from torch import Tensor
 
 import metarules
 from metarules._checks import check_choice, check_tensor
-from metarules._files import write_atomically
+from metarules._files import text_table, write_atomically
 
 DIGITS = 6  # decimals of an accuracy in JSON; one example of 1700 is 0.0006
 CLEAR = 2.0  # "above" and "below" mean by more than this many paired standard errors
@@ -72,11 +72,7 @@ def make_result(data: str, representation: str, dim: int, labels_per_class: int,
 
 
 def mean_and_stderr(accuracies: Tensor) -> tuple[float, float]:
-    """Mean of [models, splits], and the standard error over splits of the means over models.
-
-    Raises:
-        TypeError, ValueError: as `make_result`.
-    """
+    """Mean of [models, splits], and the standard error over splits of the means over models."""
     per_split = _check_accuracies("accuracies", accuracies).mean(0)
     return float(per_split.mean()), float(per_split.std(correction=1) / math.sqrt(len(per_split)))
 
@@ -141,7 +137,7 @@ class Results:
         """The rows as aligned text."""
         head = [f.name for f in fields(Row)]
         cells = [[_cell(value) for value in asdict(row).values()] for row in self.rows]
-        return _aligned([head, *cells], left=2)
+        return text_table([head, *cells], left=2)
 
     def comparison(self, representation: str) -> str:
         """One method against all others, paired, as aligned text; errors as `__getitem__`."""
@@ -152,7 +148,7 @@ class Results:
                 mean, stderr = paired_difference(own.accuracies, other.accuracies)
                 cells = [f"{mean:+.4f}", f"{stderr:.4f}", verdict(mean, stderr)]
                 lines.append([f"{representation} - {other.row.representation}", *cells])
-        return _aligned([["paired difference", "mean", "stderr", "verdict"], *lines], left=1)
+        return text_table([["paired difference", "mean", "stderr", "verdict"], *lines], left=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; "accuracies" holds [models][splits] for each of "rows"."""
@@ -218,15 +214,3 @@ def _cell(value: Any) -> str:
 
 def _rounded(accuracies: Tensor) -> list[list[float]]:
     return [[round(a, DIGITS) for a in row] for row in accuracies.tolist()]
-
-
-def _aligned(lines: list[list[str]], left: int) -> str:
-    """Columns of equal width, two spaces between; the first `left` columns start flush, the others end flush."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )

@@ -34,7 +34,7 @@ class Feedback:
         )
 
 
-def forgiving(check: Callable[..., Feedback]) -> Callable[..., Feedback]:
+def errors_as_hints(check: Callable[..., Feedback]) -> Callable[..., Feedback]:
     """Turn an exception in a check (usually raised by the learner's own function) into a hint.
 
     Args:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarules.exercises.feedback import Feedback, forgiving, number_between
+from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
 
 
-@forgiving
+@errors_as_hints
 def check_gain(guess: Any, before: float, after: float) -> Feedback:
     """Predict, then measure: how much few-shot accuracy does learning without labels add?
 
@@ -30,7 +30,7 @@ def check_gain(guess: Any, before: float, after: float) -> Feedback:
     )
 
 
-@forgiving
+@errors_as_hints
 def check_hebb_step(step: Callable[[Tensor, Tensor], Tensor]) -> Feedback:
     """A Hebbian change of weights from one batch: dW[i, j] = mean over the batch of x_i times y_j.
 
@@ -58,7 +58,7 @@ def check_hebb_step(step: Callable[[Tensor, Tensor], Tensor]) -> Feedback:
     )
 
 
-@forgiving
+@errors_as_hints
 def check_locality(answer: Any) -> Feedback:
     """Which of the rule's signals cross neurons of one layer? Answers are names, see `LOCAL_INPUTS` and the terms.
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from metarules.base_model import InitSettings, forward, init_state
-from metarules.exercises.feedback import Feedback, forgiving, number_between
+from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
 
 
-@forgiving
+@errors_as_hints
 def check_layer(layer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Feedback:
     """One layer of the base model: x [B, n], W [n, m], b [m] -> relu of u = xW, normalised over the batch, plus b.
 
@@ -43,7 +43,7 @@ def check_layer(layer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Feedback:
     return Feedback(False, "the shape is right, the numbers are not: u = x @ W, batch norm over dim 0, plus b, ReLU.")
 
 
-@forgiving
+@errors_as_hints
 def check_depth_guess(guess: Any, shallow: float, deep: float) -> Feedback:
     """Predict, then measure: few-shot accuracy on top of a random net of five layers.
 
@@ -61,7 +61,7 @@ def check_depth_guess(guess: Any, shallow: float, deep: float) -> Feedback:
     )
 
 
-@forgiving
+@errors_as_hints
 def check_frozen(answer: Any) -> Feedback:
     """Why is a network frozen after learning? Answers are letters.
 

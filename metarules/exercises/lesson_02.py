@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarules.exercises.feedback import Feedback, forgiving, number_between
+from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
 
 
-@forgiving
+@errors_as_hints
 def check_features_left(guess: Any, measured: float) -> Feedback:
     """Predict, then measure: how many different features do 32 neurons hold after Hebb alone?
 
@@ -29,7 +29,7 @@ def check_features_left(guess: Any, measured: float) -> Feedback:
     )
 
 
-@forgiving
+@errors_as_hints
 def check_decorrelation(term: Callable[[Tensor, Tensor], Tensor]) -> Feedback:
     """The decorrelation term of one layer before normalisation: q = w (u^T u / B).
 
@@ -57,7 +57,7 @@ def check_decorrelation(term: Callable[[Tensor, Tensor], Tensor]) -> Feedback:
     return Feedback(False, "the shape is right, the numbers are not: how active are two neurons together, on average?")
 
 
-@forgiving
+@errors_as_hints
 def check_best_weight(guess: Any, accuracies: Mapping[float, float]) -> Feedback:
     """Predict, then measure: which weight of decorrelation beside Hebb = 1 gives the best features?
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarules.exercises.feedback import Feedback, forgiving, number_between
+from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
 
 FORMULAS = {"A": "soft", "B": "w_base", "C": "hebb", "D": "decorr_x", "E": "large_decay"}
 
 
-@forgiving
+@errors_as_hints
 def check_without(guess: Any, with_all: float, without: float) -> Feedback:
     """Predict, then measure: few-shot accuracy when the rule teaches without its Hebbian term.
 
@@ -34,7 +34,7 @@ def check_without(guess: Any, with_all: float, without: float) -> Feedback:
     return answer
 
 
-@forgiving
+@errors_as_hints
 def check_matching(answer: Any) -> Feedback:
     """Which term is which: formulas A to E to names of terms.
 
@@ -59,7 +59,7 @@ def check_matching(answer: Any) -> Feedback:
     )
 
 
-@forgiving
+@errors_as_hints
 def check_part(part: Callable[[Tensor, float, Tensor, float], Tensor]) -> Feedback:
     """One term's part in the change before the bound: normalised per column, weighed, gated.
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarules.exercises.feedback import Feedback, forgiving, number_between
+from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
 
 
-@forgiving
+@errors_as_hints
 def check_difference(difference: Callable[[Tensor, Tensor, float, int], Tensor]) -> Feedback:
     """What is left of W - V after t steps in which both got the same change: (1 - lr)^t (W_0 - V_0).
 
@@ -48,7 +48,7 @@ def check_difference(difference: Callable[[Tensor, Tensor, float, int], Tensor])
     return Feedback(False, "subtract the two update equations from one another for t = 1: what cancels, what is left?")
 
 
-@forgiving
+@errors_as_hints
 def check_turning_step(guess: Any, measured: int) -> Feedback:
     """Predict, then measure: the first inner step at which V and W are nearer than 45 degrees.
 
@@ -66,7 +66,7 @@ def check_turning_step(guess: Any, measured: int) -> Feedback:
     )
 
 
-@forgiving
+@errors_as_hints
 def check_cosine(cosine: Callable[[float, float, float, int], float]) -> Feedback:
     """The cosine of V and W after t steps: s^2 / (s^2 + p^2) with p = (1 - lr)^t p_0.
 

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarules.exercises.feedback import Feedback, forgiving, number_between
+from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
 from metarules.meta_objective import ridge_fit
 
 _RIDGE = 2.0  # strong enough that a forgotten or misplaced lambda shows
 
 
-@forgiving
+@errors_as_hints
 def check_ridge(fit: Callable[[Tensor, Tensor, float], Tensor]) -> Feedback:
     """Ridge regression with a free bias, w = (A^T A + lambda I')^-1 A^T y.
 
@@ -47,7 +47,7 @@ def check_ridge(fit: Callable[[Tensor, Tensor, float], Tensor]) -> Feedback:
     )
 
 
-@forgiving
+@errors_as_hints
 def check_strong_ridge(guess: Any, weak: float, strong: float) -> Feedback:
     """Predict, then measure: which share of batch b is read right when lambda is ten thousand times larger?
 
@@ -66,7 +66,7 @@ def check_strong_ridge(guess: Any, weak: float, strong: float) -> Feedback:
     )
 
 
-@forgiving
+@errors_as_hints
 def check_distance(distance: Callable[[Tensor, Tensor], Tensor]) -> Feedback:
     """The mean squared distance between predictions scaled to length 1 and targets of length 1, from cosines alone.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metarules.base_model import BaseModelState, InitSettings, init_state
 from metarules.classic_rules import get_rule
-from metarules.exercises.feedback import Feedback, forgiving, number_between
+from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
 from metarules.inner_loop import unroll
 from metarules.update_rule import LocalRule, UpdateRule
 
@@ -18,7 +18,7 @@ _SIZES, _BATCHES, _CUT = (6, 5, 4), 4, 2  # as small as can tell right from wron
 _WITHIN = 0.015  # of the measured accuracy: half of what separates it from the tempting answers
 
 
-@forgiving
+@errors_as_hints
 def check_unroll(apply: Callable[..., BaseModelState]) -> Feedback:
     """phi_T = U(.. U(U(phi_0, x_0), x_1) .., x_{T-1}).
 
@@ -50,7 +50,7 @@ def check_unroll(apply: Callable[..., BaseModelState]) -> Feedback:
     return Feedback(False, "not the phi that T applications give. Start with phi = phi_0 and go through the batches.")
 
 
-@forgiving
+@errors_as_hints
 def check_many_steps(guess: Any, recommended: float, four_times: float) -> Feedback:
     """Predict, then measure: the accuracy after four times as many steps as the rule recommends.
 
@@ -69,7 +69,7 @@ def check_many_steps(guess: Any, recommended: float, four_times: float) -> Feedb
     )
 
 
-@forgiving
+@errors_as_hints
 def check_truncated(apply: Callable[..., BaseModelState]) -> Feedback:
     """All batches are applied, but only the last K steps are to be differentiated.
 

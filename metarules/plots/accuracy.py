@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -68,15 +69,14 @@ class AccuracyFilm(Film):
 
     def _write_margin(self, figure: Figure, x: float, bottom: float, height: float, low: float) -> None:
         """Label the level lines at their right end, moved apart where two lie close."""
-        top = bottom + height + 0.15
-        for name, value in sorted(self.baselines.items(), key=lambda item: -item[1]):
-            lines = name.count("\n") + 2
-            wanted = bottom + height * (value - low) / (1 - low) + 0.5 * lines * _LINE
-            top = min(wanted, top)
-            style.put_text(
-                figure, x, top, f"{name}\n{value:.2f}", size=style.SMALL, color=style.MUTED, va="top", linespacing=1.1
-            )
-            top -= (lines + 0.3) * _LINE
+        labels = sorted(self.baselines.items(), key=lambda item: -item[1])
+        tall = [(name.count("\n") + 2) * _LINE for name, _ in labels]
+        tops = [bottom + height * (v - low) / (1 - low) + 0.5 * t for (_, v), t in zip(labels, tall, strict=True)]
+        # from the top down: places are counted from above
+        places = style.apart([-top for top in tops], [t + 0.3 * _LINE for t in tall], low=-(bottom + height + 0.15))
+        how: dict[str, Any] = {"size": style.SMALL, "color": style.MUTED, "va": "top", "linespacing": 1.1}
+        for (name, value), place in zip(labels, places, strict=True):
+            style.put_text(figure, x, -place, f"{name}\n{value:.2f}", **how)
 
 
 def accuracy_figure(

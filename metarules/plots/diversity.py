@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
+from metarules.evaluation import likeness as likeness_of
+from metarules.evaluation import mean_of_pairs
 from metarules.plots import style
 from metarules.plots.film import Film
 from metarules.plots.filters import mosaic
@@ -32,7 +35,7 @@ class LikenessFilm(Film):
         self.steps = tuple(steps)
         self.layer = layer
         n = self.likeness.shape[-1]
-        self.mean = (self.likeness.sum((1, 2)) - np.trace(self.likeness, axis1=1, axis2=2)) / max(n * (n - 1), 1)
+        self.mean = mean_of_pairs(torch.from_numpy(self.likeness)).numpy()
         subtitle = f"|cosine| between the incoming weights of any two neurons of layer {layer}"
         figure, self._corner = style.panel_figure("How alike the neurons are", subtitle)
         side = 2.35
@@ -137,11 +140,9 @@ class DimensionFilm(Film):
 
     def _write_margin(self, figure: Figure, x: float, heights: np.ndarray, names: Sequence[str]) -> None:
         """Label the curves at their right end, from the bottom up, moved apart where they lie close."""
-        floor = 0.0
-        for i in np.argsort(heights, kind="stable"):
-            y = max(float(heights[i]), floor)
+        order = np.argsort(heights, kind="stable")
+        for i, y in zip(order, style.apart(heights[order].tolist(), 0.17), strict=True):
             style.put_text(figure, x, y, names[i], size=style.SMALL, color=style.MUTED, va="center")
-            floor = y + 0.17
 
 
 def filters_over_steps(rows: Mapping[str, tuple[np.ndarray, Sequence[int]]]) -> Figure:
@@ -173,7 +174,7 @@ def filters_over_steps(rows: Mapping[str, tuple[np.ndarray, Sequence[int]]]) -> 
         style.put_text(
             figure, 0.1, bottom + side / 2, name, size=style.TITLE, weight="bold", va="center", linespacing=1.3
         )
-        order = look_alike_order(_cosines(filters[-1]))
+        order = look_alike_order(likeness_of(_weights(filters[-1])).numpy())
         for c, (shown, step) in enumerate(zip(filters, steps, strict=True)):
             axes = style.bare(style.axes_at(figure, left + c * (side + gap), bottom, side, side), frame=False)
             axes.imshow(mosaic(shown[order]), cmap=style.DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
@@ -182,7 +183,7 @@ def filters_over_steps(rows: Mapping[str, tuple[np.ndarray, Sequence[int]]]) -> 
                 figure,
                 left + c * (side + gap),
                 bottom + side + 0.04,
-                f"step {step}, alike {_alike(shown):.2f}",
+                f"step {step}, alike {float(mean_of_pairs(likeness_of(_weights(shown)))):.2f}",
                 va="bottom",
             )
     return figure
@@ -223,14 +224,6 @@ def balance_figure(accuracies: Mapping[float, float], alike: Mapping[float, floa
     return figure
 
 
-def _cosines(filters: np.ndarray) -> np.ndarray:
-    """|cosine| of any two filters [n, height, width]: [n, n]."""
-    rows = np.asarray(filters, dtype=float).reshape(len(filters), -1)
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return np.abs(rows @ rows.T)
-
-
-def _alike(filters: np.ndarray) -> float:
-    """Mean of `_cosines` over pairs of different filters."""
-    pairs, n = _cosines(filters), len(filters)
-    return float((pairs.sum() - np.trace(pairs)) / max(n * (n - 1), 1))
+def _weights(filters: np.ndarray) -> torch.Tensor:
+    """Filters [n, height, width] as a layer's weights [height * width, n]."""
+    return torch.from_numpy(np.asarray(filters).reshape(len(filters), -1).T.astype(float))

@@ -169,13 +169,9 @@ def _label_ends(
     """
     left, bottom, width, height = box
     low, high = axes.get_ylim()
-    least = 0.175
     labels = sorted(labels)
     wanted = [bottom + height * (value - low) / (high - low) for value, *_ in labels]
-    places: list[float] = []
-    for i, y in enumerate(wanted):  # as low as wanted, above the one before, with room for those to come
-        most = bottom + height - least * (len(wanted) - 1 - i)
-        places.append(max(min(y, most), places[-1] + least if places else y))
+    places = style.apart(wanted, 0.175, high=bottom + height)
     x = left + width
     w, h = figure.get_size_inches()
     for (_, words, line, text), y, place in zip(labels, wanted, places, strict=True):

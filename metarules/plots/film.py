@@ -53,14 +53,14 @@ class Film:
         """What a frame shows, in a sentence or two, for readers who do not see it."""
         raise NotImplementedError(f"{type(self).__name__} must define alt")
 
-    def figure_at(self, frame: Any) -> Figure:
+    def figure_at(self, frame: int) -> Figure:
         """The Figure, showing a frame; the same object every time, so look before asking for the next."""
         self._check(frame)
         with self._lock:
             self.set_frame(frame)
         return self.figure
 
-    def png(self, frame: Any) -> bytes:
+    def png(self, frame: int) -> bytes:
         """PNG bytes of a frame, `SHARP` pixels for each CSS pixel; drawn once.
 
         Raises:
@@ -91,5 +91,5 @@ class Film:
         for artist in self._moving:
             artist.set_visible(visible)
 
-    def _check(self, frame: Any) -> None:
+    def _check(self, frame: int) -> None:
         check_number("frame", frame, low=0, high=self.frames - 1, integer=True)

@@ -9,7 +9,6 @@ import numpy as np
 from metarules.plots import style
 from metarules.plots.film import Film
 
-_LINE = 0.155  # inches, height of a line of the margin
 _DASHES = ((0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (2, 2)))  # of the layers below the top
 
 
@@ -74,7 +73,7 @@ class LayerAccuracyFilm(Film):
         bottom, height = self._scale
         order = sorted(range(len(values)), key=lambda i: (values[i], i))
         wanted = [bottom + height * (max(values[i], self._low) - self._low) / (1 - self._low) for i in order]
-        for i, y in zip(order, _apart(wanted, bottom + height), strict=True):
+        for i, y in zip(order, style.apart(wanted, 0.155, high=bottom + height), strict=True):
             self._labels[i].set_position((self._x / style.PANEL[0], y / style.PANEL[1]))
             self._labels[i].set_text(f"{values[i]:.2f} {names[i]}")
             bold = i == len(values) - 2
@@ -90,14 +89,3 @@ class LayerAccuracyFilm(Film):
             f"{self.steps[frame]}, {self.accuracies[0, -1]:.2f} before learning; {layers}, inputs "
             f"{self.accuracies[frame, 0]:.2f}; class {self.chosen} alone {self.by_class[frame, self.chosen]:.2f}."
         )
-
-
-def _apart(heights: Sequence[float], ceiling: float) -> list[float]:
-    """Rising heights, in inches, moved until none is nearer to the next than a line, nor above the ceiling."""
-    moved: list[float] = []
-    for height in heights:
-        moved.append(max(height, moved[-1] + _LINE) if moved else height)
-    for i in reversed(range(len(moved))):
-        moved[i] = min(moved[i], ceiling)
-        ceiling = moved[i] - _LINE
-    return moved

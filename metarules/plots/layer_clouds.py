@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
@@ -157,7 +158,7 @@ class LayerCloudsFilm(Film):
             [], [], marker="o", markersize=9, markerfacecolor="none", markeredgecolor=style.INK, markeredgewidth=1.8
         )
 
-    def _write_key(self, figure: Any) -> None:
+    def _write_key(self, figure: Figure) -> None:
         """Which colour is which class, where there is room for it."""
         right = WIDTH - 1.15
         for i, number in enumerate(reversed(self.classes[:12])):

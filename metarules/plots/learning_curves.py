@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from metarules.plots import style
 
 _LOOKS = ((style.FORWARD, "-", "o"), (style.BACKWARD, "--", "s"), (style.MUTED, "-.", "^"), (style.INK, ":", "D"))
-_LINE = 0.19  # inches, height of a line of the labels in the margin
 
 
 def learning_curves_figure(
@@ -57,11 +56,10 @@ def learning_curves_figure(
     low = max(0.0, np.floor((lowest - 0.03) * 10) / 10)
     shown = _readable(sorted(ticks))
     axes.set(ylim=(low, 1.0), xticks=[float(np.sqrt(t)) for t in shown], xticklabels=[str(t) for t in shown])
-    floor = 0.0
-    for value, words, colour in sorted(labels):
-        y = max(bottom + height * (value - low) / (1 - low), floor)
+    labels = sorted(labels)
+    places = style.apart([bottom + height * (value - low) / (1 - low) for value, *_ in labels], 0.19)
+    for (_, words, colour), y in zip(labels, places, strict=True):
         style.put_text(figure, left + width + 0.1, y, words, color=colour, va="center")
-        floor = y + _LINE
     return figure
 
 

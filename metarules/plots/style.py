@@ -7,6 +7,7 @@ thread, and pyplot's hidden "current figure" is shared between threads.
 from __future__ import annotations
 
 import io
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -151,8 +152,8 @@ def figure_to_png(figure: Figure, scale: float = SHARP) -> bytes:
 def pixels_to_png(pixels: np.ndarray) -> bytes:
     """PNG bytes of an image [height, width, 3 or 4], uint8; transparency is dropped.
 
-    Written by hand, since every row may then use the same filter (the difference from the row above): three times as
-    fast as Pillow, which tries them all, and as small.
+    Written by hand, since every row may then use the same filter, the difference from the row above: 4 to 5 ms for a
+    panel, where Pillow takes 8 to 15 at its fastest setting, and as small. A frame being played has four panels.
     """
     height, width = pixels.shape[:2]
     rows = np.ascontiguousarray(pixels[..., :3]).reshape(height, 3 * width)
@@ -164,6 +165,27 @@ def pixels_to_png(pixels: np.ndarray) -> bytes:
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 1)), (b"IEND", b""))
     body = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def apart(
+    wanted: Sequence[float], gap: float | Sequence[float], low: float = -math.inf, high: float = math.inf
+) -> list[float]:
+    """Move the labels of a margin until none runs into the next; their order stays.
+
+    Args:
+        wanted: where they would be best, from the lowest up.
+        gap: least distance from each to the next; one for all, or one for each.
+        low, high: the first is never below `low`; the last is above `high` only if there are too many labels.
+
+    Returns:
+        Where to put them.
+    """
+    gaps = np.broadcast_to(gap, len(wanted))
+    places: list[float] = []
+    for i, place in enumerate(wanted):
+        places.append(max(min(place, high - float(gaps[i:-1].sum())), low))
+        low = places[-1] + float(gaps[i])
+    return places
 
 
 def spread(points: np.ndarray, least: float, rounds: int = 60) -> np.ndarray:

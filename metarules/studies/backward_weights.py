@@ -9,7 +9,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from metarules.evaluation import probe_splits, split_accuracy
 from metarules.inner_loop import start
 from metarules.meta_objective import one_hot, ridge_fit
 from metarules.studies.recording import Recorded, check_single_task, record
-from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, recording_steps, some_rows
+from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, fixed_sample, recording_steps
 from metarules.tasks import Task
 from metarules.update_rule import Batch, LocalRule, UpdateRule
 from metarules.update_rule.learned import BACKWARD_UPDATES
@@ -78,7 +77,7 @@ class BackwardRun(Recorded):
         return self.steps[int(below[0])] if below.size else None
 
 
-def angle_between(one: Any, other: Any) -> float:
+def angle_between(one: Tensor, other: Tensor) -> float:
     """Angle between two tensors of one shape, taken as long vectors, in degrees: 0 the same direction, 90 unrelated.
 
     Where either is all zeros there is no direction, and the answer is 90.
@@ -227,7 +226,6 @@ def follow_backward_weights(
         Stopped: `stop` was set.
         DivergenceError: phi stopped being finite.
         ValueError: settings out of range, a task with leading dimensions, a class with too few examples.
-        TypeError: arguments of a wrong type.
     """
     check_single_task(task)
     check_number("steps", steps, low=1, high=MAX_STEPS, integer=True)
@@ -236,7 +234,7 @@ def follow_backward_weights(
     splits = probe_splits(task.y, LABELS_PER_CLASS, N_SPLITS)
     if isinstance(rule, LocalRule) and rule.settings.backward_update == "tied":
         begun = begun._replace(phi=with_transport(begun.phi))  # it reads W in V's place from the first step on
-    rows = torch.from_numpy(some_rows(task.n_examples, MEASURED))
+    rows = torch.from_numpy(fixed_sample(task.n_examples, MEASURED))
     batch = Batch(task.x[rows], task.y[rows])
     measured: list[tuple[list[float], list[float], list[float]]] = []
 

@@ -39,7 +39,7 @@ class Followed:
 class Follower:
     """Follows examples that are no part of the data: the base model never learns from them.
 
-    All that depends on the trajectory alone is worked out when this is made, which takes half a second; an example then
+    All that depends on the trajectory alone is computed when this is made, which takes half a second; an example then
     takes some milliseconds.
 
     Args:

@@ -7,15 +7,17 @@ as `save_rule` writes it, named by its meta-step. Source: the idea of Metz et al
 from __future__ import annotations
 
 import csv
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from metarules._checks import check_number
+from metarules._work import Progress, Stopped
 from metarules.base_model import WIDTHS, forward
 from metarules.evaluation.held_out import KINDS, N_SETS, few_shot
 from metarules.inner_loop import DivergenceError, learn, start
@@ -71,11 +73,11 @@ class SnapshotComparison:
     diverged: tuple[bool, ...]
 
 
-def evolution(folder: Any) -> Evolution:
+def evolution(folder: str | os.PathLike[str]) -> Evolution:
     """Read a run's snapshots and log.
 
     Args:
-        folder: the run's, as given to `--out` (str or Path), or `pretrained.shipped_run(name)`. The run need not be
+        folder: the run's, as given to `--out`, or `pretrained.shipped_run(name)`. The run need not be
             over.
 
     Raises:
@@ -109,6 +111,8 @@ def compare_snapshots(
     steps: int | None = None,
     batch_size: int | None = None,
     labels_per_class: int = 10,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
 ) -> SnapshotComparison:
     """Let every snapshot teach the same base model: same initial weights, batches and labelled examples.
 
@@ -120,12 +124,14 @@ def compare_snapshots(
         widths: of the base model's layers above the input.
         steps, batch_size: of the inner loop; None takes what the last snapshot recommends, the batch cut to N.
         labels_per_class: labelled examples of each class to fit.
+        progress: called with (done, all) after every snapshot.
+        stop: set it to stop before the next snapshot.
 
     Returns:
         A `SnapshotComparison`.
 
     Raises:
-        TypeError: arguments of the wrong type.
+        Stopped: `stop` was set.
         ValueError: numbers out of range, more examples wanted than there are, a task of another dtype than theta.
     """
     labelled = task.sample_labelled(labels_per_class, generator, N_SETS)
@@ -133,7 +139,9 @@ def compare_snapshots(
     first, how, _ = start(last, task, sizes=sizes, steps=steps, batch_size=batch_size, generator=generator)
     seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
     features, filters, accuracy, diverged = [], [], [], []
-    for rule in evolution.rules:
+    for done, rule in enumerate(evolution.rules):
+        if stop is not None and stop.is_set():
+            raise Stopped(f"stopped after {done} of {len(evolution.rules)} snapshots")
         batches = torch.Generator().manual_seed(seed)
         try:
             phi = learn(rule, first, task, steps=how.steps, batch_size=how.batch_size, generator=batches).state
@@ -146,6 +154,8 @@ def compare_snapshots(
         W = phi.layers[0].W
         features.append(forward(phi, task.x).features)
         filters.append(W.unsqueeze(-3) if task.shape is None else task.image(W.mT))
+        if progress is not None:
+            progress(done + 1, len(evolution.rules))
     return SnapshotComparison(
         evolution.meta_steps, torch.stack(features), torch.stack(filters), torch.stack(accuracy), tuple(diverged)
     )

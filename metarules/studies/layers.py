@@ -13,7 +13,7 @@ from metarules._checks import check_number
 from metarules.base_model import forward
 from metarules.evaluation import probe_splits, split_accuracy
 from metarules.studies.planes import nearest_alike, project
-from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, Exploration, explore, some_rows
+from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, Exploration, explore, fixed_sample
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
 
@@ -60,7 +60,7 @@ def explore_layers(rule: UpdateRule, task: Task, **settings: Any) -> LayerExplor
         check_number("layers, len(sizes) - 1,", len(settings["sizes"]) - 1, low=1, high=MOST_CLOUDS - 1, integer=True)
     e = explore(rule, task, **{"frames": FRAMES, **settings})
     splits = probe_splits(task.y, LABELS_PER_CLASS, N_SPLITS)
-    rows = torch.from_numpy(some_rows(task.n_examples, DOTS))
+    rows = torch.from_numpy(fixed_sample(task.n_examples, DOTS))
     every = [forward(phi, task.x).x for phi in e.states]
     layers = [task.x.unsqueeze(0)] + [torch.stack([x[l] for x in every]) for l in range(1, len(e.sizes))]
     hidden = [split_accuracy(features, task.y, splits).mean(1).numpy() for features in layers[1:-1]]
@@ -82,7 +82,7 @@ def _plane(features: Tensor) -> np.ndarray:
     return features.numpy() if features.shape[-1] == 2 and len(features) == 1 else project(features.numpy())
 
 
-def telling_dot(e: LayerExploration) -> int:
+def most_improved_dot(e: LayerExploration) -> int:
     """The dot that learning helps most: whose nearest in the top layer are of its class at the last step, but were not
     at the first, nor in the inputs; the first of equals."""
     labels = e.task.y.numpy()[e.dots]

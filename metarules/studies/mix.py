@@ -15,7 +15,7 @@ from metarules._checks import check_number
 from metarules._work import Progress
 from metarules.base_model import forward
 from metarules.classic_rules.mixed import MixedRule
-from metarules.evaluation.diversity import effective_dimension, likeness
+from metarules.evaluation import effective_dimension, likeness, mean_of_pairs
 from metarules.studies.trajectory import Exploration, explore, recording_steps
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, UpdateRule
@@ -106,9 +106,7 @@ class MixRun:
 
     def alike(self, layer: int) -> np.ndarray:
         """Mean likeness of all pairs of different neurons of a layer, 1 .. L, at every recorded step: [F]."""
-        pairs = self.likeness[layer - 1]
-        n = pairs.shape[-1]
-        return (pairs.sum((1, 2)) - np.trace(pairs, axis1=1, axis2=2)) / max(n * (n - 1), 1)
+        return mean_of_pairs(torch.from_numpy(self.likeness[layer - 1])).numpy()
 
 
 @torch.no_grad()

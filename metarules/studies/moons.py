@@ -14,7 +14,7 @@ from metarules._work import Progress
 from metarules.base_model import freeze
 from metarules.evaluation import Splits, probe_splits, split_accuracy, split_reader
 from metarules.inner_loop import start
-from metarules.studies.planes import project
+from metarules.studies.planes import main_directions, project
 from metarules.studies.recording import record
 from metarules.studies.trajectory import FRAMES, LABELS_PER_CLASS, recording_steps
 from metarules.tasks import Task, load_dataset, make_task
@@ -82,7 +82,7 @@ def teach_moons(
 
     Raises:
         Stopped: `stop` was set.
-        ValueError, TypeError: numbers out of range or of a wrong type, a rule that needs labels.
+        ValueError, TypeError: numbers out of range, a rule that needs labels.
         DivergenceError: phi stopped being finite.
     """
     check_number("inputs", inputs, low=2, high=256, integer=True)
@@ -121,11 +121,7 @@ def teach_moons(
 def _input_plane(task: Task) -> tuple[np.ndarray, torch.Tensor, tuple[float, float, float, float]]:
     """The points in the plane where they spread most [N, 2], a grid of it as inputs [g * g, n_0], its extent."""
     centre = task.x.mean(0)
-    if task.n_inputs == 2:
-        basis = torch.eye(2)
-    else:
-        basis = torch.linalg.svd(task.x - centre, full_matrices=False)[2][:2]
-        basis = basis * basis.gather(1, basis.abs().argmax(1, keepdim=True)).sign()
+    basis = torch.eye(2) if task.n_inputs == 2 else main_directions(task.x - centre)
     plane = (task.x - centre) @ basis.T
     (left, bottom), (right, top) = plane.amin(0).tolist(), plane.amax(0).tolist()
     room = 0.08 * max(right - left, top - bottom)

@@ -18,6 +18,7 @@ from metarules.base_model import forward
 from metarules.inner_loop import learn, start
 from metarules.meta_objective import MetaObjectiveSettings, RidgeScore, one_hot, ridge_cosine_score
 from metarules.pretrained import load_rule
+from metarules.studies.planes import main_directions
 from metarules.tasks import load_dataset, make_task
 
 MOST_LABELS = 20  # K at most: more points of batch a would hide each other
@@ -79,7 +80,7 @@ class Clouds:
 
 
 @dataclass(frozen=True, eq=False)
-class Pull:
+class Descent:
     """Features before and along their way down the gradient. S moves, n_a + n_b points, R values of lambda.
 
     Attributes:
@@ -148,7 +149,7 @@ def explore_objective(
     labels_per_class: int = 5,
     spread: float = 1.0,
     steps: int = STEPS,
-) -> Pull:
+) -> Descent:
     """Score two batches of points, and follow the arrows.
 
     One move takes every point of both batches along minus the gradient of the loss with respect to that point, by RATE
@@ -163,10 +164,10 @@ def explore_objective(
         steps: number of moves, from 0.
 
     Returns:
-        The `Pull`.
+        The `Descent`.
 
     Raises:
-        ValueError, TypeError: arguments out of range or of a wrong type.
+        ValueError, TypeError: arguments out of range.
     """
     s = settings or MetaObjectiveSettings()
     if s.normalise_features or s.standardise_features:
@@ -189,7 +190,7 @@ def explore_objective(
     path_a, path_b, moves_a, moves_b = (torch.stack(parts) for parts in zip(*path, strict=True))
     score = ridge_cosine_score(path_a, _spanned(y_a, path_a), path_b, _spanned(y_b, path_b), s)
     sweep = ridge_sweep(path_a, y_a, path_b, y_b, s)
-    return Pull(s, labels_a, labels_b, clouds.class_names, path_a, path_b, moves_a, moves_b, score, sweep)
+    return Descent(s, labels_a, labels_b, clouds.class_names, path_a, path_b, moves_a, moves_b, score, sweep)
 
 
 def arrows(a: Tensor, y_a: Tensor, b: Tensor, y_b: Tensor, settings: MetaObjectiveSettings) -> tuple[Tensor, Tensor]:
@@ -238,23 +239,23 @@ def ridge_sweep(a: Tensor, y_a: Tensor, b: Tensor, y_b: Tensor, settings: MetaOb
     return ridge_cosine_score(a, _spanned(y_a, a), b, _spanned(y_b, b), MetaObjectiveSettings(**options))
 
 
-def scene_of(pull: Pull, move: int) -> PlaneScene:
+def scene_of(descent: Descent, move: int) -> PlaneScene:
     """The plane after some moves, for `plots.feature_plane`.
 
     Args:
-        pull: see `explore_objective`.
+        descent: see `explore_objective`.
         move: 0 .. S; negative numbers count from the end.
     """
     return PlaneScene(
-        points_a=pull.path_a[move].numpy(),
-        points_b=pull.path_b[move].numpy(),
-        labels_a=pull.labels_a.numpy(),
-        labels_b=pull.labels_b.numpy(),
-        weights=pull.score.weights[move].numpy(),
-        moves_a=pull.moves_a[move].numpy(),
-        moves_b=pull.moves_b[move].numpy(),
-        class_names=pull.class_names,
-        loss=float(pull.score.loss[move]),
+        points_a=descent.path_a[move].numpy(),
+        points_b=descent.path_b[move].numpy(),
+        labels_a=descent.labels_a.numpy(),
+        labels_b=descent.labels_b.numpy(),
+        weights=descent.score.weights[move].numpy(),
+        moves_a=descent.moves_a[move].numpy(),
+        moves_b=descent.moves_b[move].numpy(),
+        class_names=descent.class_names,
+        loss=float(descent.score.loss[move]),
     )
 
 
@@ -295,13 +296,11 @@ def _digits(generator: torch.Generator, taught: bool) -> tuple[Tensor, tuple[str
     """Two principal components of one base model's features; the generator only draws which images are shown."""
     features, y = _digit_features(taught)
     features = features - features.mean(0)
-    directions = torch.linalg.svd(features, full_matrices=False).Vh[:2]
-    directions = directions * directions.gather(1, directions.abs().argmax(1, keepdim=True)).sign()
     drawn = []
     for digit in DIGITS:
         rows = (y == digit).nonzero()[:, 0]
         drawn.append(rows[torch.randperm(len(rows), generator=generator)[: MOST_LABELS + SCORED]])
-    return (features @ directions.T)[torch.stack(drawn)], tuple(map(str, DIGITS))
+    return (features @ main_directions(features).T)[torch.stack(drawn)], tuple(map(str, DIGITS))
 
 
 DATA: dict[str, Callable[[torch.Generator], tuple[Tensor, tuple[str, ...]]]] = {

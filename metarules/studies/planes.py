@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
+from torch import Tensor
 
-SHOWN = 5  # nearest neighbours that are looked at
+SHOWN = 5  # nearest neighbours that count
 
 
 def plane(features: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -50,9 +52,6 @@ def project(features: np.ndarray) -> np.ndarray:
 
     Returns:
         [frames, N, 2].
-
-    Raises:
-        ValueError: as `plane`.
     """
     return plane(features)(features)
 
@@ -60,6 +59,12 @@ def project(features: np.ndarray) -> np.ndarray:
 def _unit_rows(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
     return values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+
+
+def main_directions(centred: Tensor) -> Tensor:
+    """The two directions [2, f] in which centred rows [N, f] spread most, the largest component of each positive."""
+    basis = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
+    return basis * basis.gather(1, basis.abs().argmax(1, keepdim=True)).sign()
 
 
 def directions(x: np.ndarray) -> np.ndarray:

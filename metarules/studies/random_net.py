@@ -11,8 +11,9 @@ from torch import Tensor
 from metarules._checks import check_number
 from metarules.base_model import BaseModelState, InitSettings, forward, init_state
 from metarules.evaluation import probe_splits, split_accuracy
+from metarules.studies.planes import main_directions
 from metarules.studies.recording import check_single_task
-from metarules.studies.trajectory import DOTS, LABELS_PER_CLASS, N_SPLITS, some_rows
+from metarules.studies.trajectory import DOTS, LABELS_PER_CLASS, N_SPLITS, fixed_sample
 from metarules.tasks import Task
 
 TOP = 32  # units of the top layer, as in all lessons
@@ -57,7 +58,6 @@ def random_net(task: Task, depth: int = 5, width: int = 128, nonlinearity: str =
 
     Raises:
         ValueError: a number out of range, an unknown nonlinearity, a task with leading dimensions.
-        TypeError: numbers or a task of a wrong type.
     """
     check_number("depth", depth, low=1, high=MAX_DEPTH, integer=True)
     check_number("width", width, low=2, high=MAX_WIDTH, integer=True)
@@ -73,7 +73,7 @@ def random_net(task: Task, depth: int = 5, width: int = 128, nonlinearity: str =
     acts = forward(phi, task.x)
     splits = probe_splits(task.y, LABELS_PER_CLASS, N_SPLITS)
     spectra = [_spectrum(x) for x in acts.x]
-    dots = some_rows(task.n_examples, DOTS)
+    dots = fixed_sample(task.n_examples, DOTS)
     before = [task.x, *(x @ layer.W for x, layer in zip(acts.x[:-1], phi.layers, strict=True))]
     return RandomNet(
         phi=phi,
@@ -101,9 +101,6 @@ def _spectrum(x: Tensor) -> Tensor:
 def _plane(x: Tensor) -> np.ndarray:
     """Rows on the two main directions, scaled so that all but a few outliers lie in [-1, 1]."""
     centred = (x - x.mean(0)).double()
-    _, _, Vh = torch.linalg.svd(centred, full_matrices=False)
-    basis = Vh[:2]
-    sign = basis.gather(1, basis.abs().argmax(1, keepdim=True)).sign()
-    points = centred @ (basis * sign).T
+    points = centred @ main_directions(centred).T
     scale = torch.quantile(points.abs().amax(1), 0.99).clamp_min(1e-12)
     return (points / scale).clamp(-1, 1).numpy()

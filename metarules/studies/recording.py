@@ -16,7 +16,7 @@ from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
 
 
-def check_single_task(task: Any) -> None:
+def check_single_task(task: Task) -> None:
     """Refuse what is no task, or several tasks at once.
 
     Raises:

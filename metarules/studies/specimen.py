@@ -16,7 +16,7 @@ from metarules.evaluation import probe_splits, split_accuracy
 from metarules.inner_loop import start
 from metarules.studies.neuron import NeuronView, neuron_view
 from metarules.studies.recording import Recorded, check_single_task, record
-from metarules.studies.trajectory import LABELS_PER_CLASS, MAX_STEPS, N_SPLITS, recording_steps, some_rows
+from metarules.studies.trajectory import LABELS_PER_CLASS, MAX_STEPS, N_SPLITS, fixed_sample, recording_steps
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, Trace, UpdateRule
 from metarules.update_rule.anatomy import Contributions, contributions
@@ -50,14 +50,14 @@ class Specimen(Recorded):
 
     @torch.no_grad()
     def trace(self, frame: int) -> Trace:
-        """The rule's step on the batch, from the state of a frame; worked out once."""
+        """The rule's step on the batch, from the state of a frame; computed once."""
         if frame not in self._traces:
             self._traces[frame] = self.rule.trace(self.states[frame], self.x)
         return self._traces[frame]
 
     @torch.no_grad()
     def view(self, frame: int, layer: int, unit: int) -> NeuronView:
-        """One neuron at a frame; worked out once."""
+        """One neuron at a frame; computed once."""
         if (frame, layer, unit) not in self._views:
             trace = self.trace(frame)
             if (frame, layer) not in self._parts:
@@ -94,7 +94,7 @@ class Specimen(Recorded):
 
     @torch.no_grad()
     def accuracy(self, frame: int) -> float:
-        """Few-shot accuracy at a frame: the evaluation's probe, mean over its first five splits; worked out once."""
+        """Few-shot accuracy at a frame: the evaluation's probe, mean over its first five splits; computed once."""
         frame = range(len(self.steps))[frame]
         if frame not in self._accuracies:
             features = forward(self.states[frame], self.task.x).features
@@ -145,5 +145,5 @@ def prepare(
     how = begun.settings
     check_number("steps", how.steps, low=1, high=MAX_STEPS, integer=True)
     run = record(rule, task, begun, recording_steps(how.steps), progress=progress, stop=stop)
-    x = task.x[torch.from_numpy(some_rows(task.n_examples, how.batch_size))]
+    x = task.x[torch.from_numpy(fixed_sample(task.n_examples, how.batch_size))]
     return Specimen(rule, task, seed, off, run.steps, tuple(run.states), x)

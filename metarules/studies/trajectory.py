@@ -106,7 +106,6 @@ def explore(
         Stopped: `stop` was set.
         DivergenceError: phi stopped being finite.
         ValueError: settings out of range, a task with leading dimensions, a class with too few examples.
-        TypeError: arguments of a wrong type.
     """
     check_single_task(task)
     begun = start(rule, task, sizes=sizes, steps=steps, batch_size=batch_size, seed=seed)
@@ -117,7 +116,7 @@ def explore(
     states = trajectory.states
     features = torch.stack([forward(state, task.x).features for state in states])
     guesses = split_guesses(features, task.y, splits)
-    dots = some_rows(task.n_examples, DOTS)
+    dots = fixed_sample(task.n_examples, DOTS)
     first, last = states[0], states[-1]
     return Exploration(
         task=task,
@@ -136,7 +135,7 @@ def explore(
     )
 
 
-def some_rows(n: int, most: int) -> np.ndarray:
+def fixed_sample(n: int, most: int) -> np.ndarray:
     """At most `most` of n row numbers, evenly mixed and always the same, in rising order."""
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
     return np.sort(order[:most].numpy())

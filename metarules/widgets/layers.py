@@ -11,7 +11,7 @@ from PIL import Image
 from metarules.plots.layer_clouds import WIDTH, LayerCloudsFilm
 from metarules.plots.neighbours import NeighboursFilm
 from metarules.plots.style import DPI
-from metarules.studies.layers import explore_layers, telling_dot
+from metarules.studies.layers import explore_layers, most_improved_dot
 from metarules.studies.planes import SHOWN
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
@@ -79,7 +79,7 @@ class LayersExplorer(InnerLoopExplorer):
 
     def _picture_controls(self) -> list[Any]:
         wide = {"style": {"description_width": "150px"}, "layout": widgets.Layout(width="430px")}
-        self._dot = self._first_dot = telling_dot(self._layers.tour)
+        self._dot = self._first_dot = most_improved_dot(self._layers.tour)
         batch = widgets.IntText(description="Batch size", continuous_update=False, **wide)
         self.batch_box = self.control(batch, "batch", self._recompute)
         example = widgets.IntText(description="Follow example", value=self.example, continuous_update=False, **wide)
@@ -159,7 +159,7 @@ class LayersExplorer(InnerLoopExplorer):
         """Show a trajectory at its last step; the same example is followed as long as the data are the same."""
         tour = cast(LayersView, view).tour
         if tour.task is not self._layers.tour.task:
-            self._dot = telling_dot(tour)
+            self._dot = most_improved_dot(tour)
             self.set_quietly(self.only_menu, options=[("all classes", _ALL)], value=_ALL)
         super()._open(view)
 

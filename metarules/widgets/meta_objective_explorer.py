@@ -16,7 +16,7 @@ from metarules.studies.objective import (
     MOST_LABELS,
     RIDGES,
     VARIANTS,
-    Pull,
+    Descent,
     explore_objective,
     make_clouds,
     objective,
@@ -88,7 +88,7 @@ class MetaObjectiveExplorer(Explorable):
     # ---- what is shown, as numbers
 
     @property
-    def pull(self) -> Pull:
+    def pull(self) -> Descent:
         """Everything that is shown, for all moves."""
         return self._shown[0]
 
@@ -167,14 +167,14 @@ class MetaObjectiveExplorer(Explorable):
                 raise
             return
 
-        def work(progress: Progress, stop: threading.Event) -> tuple[Pull, dict[str, Any]]:
+        def work(progress: Progress, stop: threading.Event) -> tuple[Descent, dict[str, Any]]:
             return _pull(chosen), chosen
 
         self.start(f"Drawing {chosen['data_menu']}", work, self._open, self._put_back)
 
     # ---- showing
 
-    def _open(self, shown: tuple[Pull, dict[str, Any]]) -> None:
+    def _open(self, shown: tuple[Descent, dict[str, Any]]) -> None:
         """Show features that have not moved."""
         self._shown = shown
         self._put_back()
@@ -224,7 +224,7 @@ class MetaObjectiveExplorer(Explorable):
         return f"Still showing {self._shown[1]['data_menu']}."
 
 
-def _pull(chosen: dict[str, Any]) -> Pull:
+def _pull(chosen: dict[str, Any]) -> Descent:
     return explore_objective(
         make_clouds(chosen["data_menu"], chosen["seed_box"]),
         objective(chosen["variant_menu"], chosen["ridge_box"]),
