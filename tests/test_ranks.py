@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from meta_small import TINY, trainer
+from meta_small import SMALL_RULE, TINY, trainer
 
 from metarules.meta_training.checkpoint import load_checkpoint
 from metarules.meta_training.ranks import RankError, Ranks
@@ -177,7 +177,7 @@ def test_torchrun_starts_it(tmp_path: Path):
     words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
     words += ["-m", "metarules.meta_training", "--preset", "demo", "--out", str(out), "--meta-steps", "4"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, *words, "--set", *TINY]
+    command = [sys.executable, *words, *TINY, *SMALL_RULE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote ") == 1
@@ -189,7 +189,7 @@ def test_torchrun_starts_it(tmp_path: Path):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_that_is_killed_ends_the_others_and_the_run_is_resumed(victim: int, tmp_path: Path):
     out = tmp_path / "run"
-    words = ["-m", "metarules.meta_training", "--preset", "demo", "--out", str(out), "--set", *TINY]
+    words = ["-m", "metarules.meta_training", "--preset", "demo", "--out", str(out), *TINY, *SMALL_RULE]
     processes = start([*words, "train.meta_steps=100000"])
     deadline = time.monotonic() + 60
     while not (out / "checkpoint_previous.safetensors").exists():

@@ -16,20 +16,14 @@ from metarules.update_rule import UpdateRule
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """What `validate` is given.
+    """What `validate` is given."""
 
-    Attributes:
-        tasks: tasks of each of `validation.KINDS`.
-        widths, steps, batch_size, labels_per_class: of the validation, see `validate`.
-        seed: of the tasks.
-    """
-
-    tasks: int = N_TASKS
-    widths: tuple[int, ...] = (32, 32, 32)  # the net that rules are judged by on digits
-    steps: int = 100  # what the card recommends
-    batch_size: int = 200  # likewise
-    labels_per_class: int = 10  # paper: 10-shot
-    seed: int = SEED
+    tasks: int = N_TASKS  # tasks of each kind of held-out data
+    widths: tuple[int, ...] = (32, 32, 32)  # layers above the input: the net that rules are judged by on digits
+    steps: int = 100  # inner steps: what the card recommends
+    batch_size: int = 200  # examples of an inner step: what the card recommends
+    labels_per_class: int = 10  # labelled examples per class; paper: 10-shot
+    seed: int = SEED  # of the tasks
 
     def __post_init__(self) -> None:
         for name in ("tasks", "labels_per_class"):
