@@ -62,7 +62,8 @@ def _share_cores(plan: Plan, ranks: Ranks, threads: int | None) -> Workers:
         threads = told_threads() or max(1, available_cores() // ranks.size)
     check_number("threads", threads, low=1, integer=True)
     workers = min(threads, s.groups_per_step // ranks.size) if ranks.device.type == "cpu" else 1
-    busy = use_threads(s.usual_net, s.batch_size[1], s.particles, plan.rule.channels)  # no more than have work to do
+    channels = getattr(plan.rule, "channels", 1)  # width of the update network, where a rule has one
+    busy = use_threads(s.usual_net, s.batch_size[1], s.particles, channels)  # no more than have work to do
     torch.set_num_threads(max(1, min(busy, threads // max(1, workers))))
     return Workers(max(1, workers))
 
