@@ -15,7 +15,7 @@ from benchmarks.timing import interleave, ratio
 from benchmarks.yardstick import LocalRule as YardstickRule
 from benchmarks.yardstick import particles as yardstick
 from metarules.meta_training import MetaTrainingSettings
-from metarules.meta_training.particles import Group, birth, truncated_loss
+from metarules.meta_training.unrolls import Group, start_group, truncated_loss
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, UpdateRule
 
@@ -33,7 +33,7 @@ def group_of(particles: int) -> tuple[Group, MetaTrainingSettings]:
     n = 10 * usual.labels_per_class * usual.labelled_batches
     x = torch.rand(particles, n, LAPTOP_WIDTHS[0], generator=generator)
     task = Task(x, (torch.arange(n) % 10).expand(particles, n).contiguous(), 10)
-    return birth(LAPTOP_WIDTHS[1:], task, settings, generator), settings
+    return start_group(LAPTOP_WIDTHS[1:], task, settings, generator), settings
 
 
 def measure(particles: int, options: Options) -> dict[str, Any]:

@@ -82,13 +82,12 @@ def fingerprint(of: MetaTrainer) -> dict[str, Tensor]:
     found = {f"theta/{k}": v for k, v in theta(of).items()} | {f"average/{k}": v for k, v in of.average.items()}
     for name, parameter in of.rule.named_parameters():
         found |= {f"adam/{name}/{k}": v for k, v in of.optimiser.state[parameter].items()}
-    for i, slot in of.slots.items():
-        group = slot.group
-        found |= {f"slot{i}/{k}": v for k, v in group.phi.tensors()}
-        if group.twins is not None:
-            found |= {f"slot{i}/other/{k}": v for k, v in group.twins.other.tensors()}
-            found |= {f"slot{i}/noise/{k}": v for k, v in group.twins.noise.items()}
-        found |= {f"slot{i}/x": group.task.x, f"slot{i}/y": group.task.y}
-        found[f"slot{i}/numbers"] = torch.tensor([slot.life, group.step, group.horizon, group.batch_size])
+    for i, group in of.groups.items():
+        found |= {f"group{i}/{k}": v for k, v in group.phi.tensors()}
+        if group.opposite is not None:
+            found |= {f"group{i}/opposite/{k}": v for k, v in group.opposite.phi.tensors()}
+            found |= {f"group{i}/noise/{k}": v for k, v in group.opposite.noise.items()}
+        found |= {f"group{i}/x": group.task.x, f"group{i}/y": group.task.y}
+        found[f"group{i}/numbers"] = torch.tensor([group.number, group.step, group.horizon, group.batch_size])
     found["numbers"] = torch.tensor([of.number, of.skipped])
     return {name: value.detach().clone() for name, value in found.items()}

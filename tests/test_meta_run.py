@@ -156,7 +156,7 @@ def test_meta_training_never_touches_the_digits(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(AssertionError, match="about to be read"):
         DATASETS["digits"]()
     run(tmp_path / "run", changed(PLAN, train={"meta_steps": 2}))
-    named = {name for life in range(20) for name in trainer().born(0, life).task.name.split(" + ")}
+    named = {name for life in range(20) for name in trainer().new_group(0, life).task.name.split(" + ")}
     assert len(named) > 3 and not any("digits" in name for name in named)
 
 

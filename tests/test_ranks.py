@@ -40,7 +40,7 @@ with Ranks.from_environment() as ranks:
     save_checkpoint(t, Path({save!r}))
     if ranks.first:
         print(*map(repr, losses))
-    print("groups", sorted(t.slots), "lives", sorted(slot.life for slot in t.slots.values()), flush=True)
+    print("groups", sorted(t.groups), "starts", sorted(group.number for group in t.groups.values()), flush=True)
 """
 
 
@@ -108,7 +108,7 @@ def test_torchrun_says_who_is_who(monkeypatch: pytest.MonkeyPatch):
 def test_the_work_is_shared_out_evenly():
     for size in (1, 2, 3, 4):
         for places in (size, 2 * size, 12 * size):
-            owners = [[rank for rank in range(size) if Ranks(rank, size).mine(i, places)] for i in range(places)]
+            owners = [[rank for rank in range(size) if Ranks(rank, size).handles(i, places)] for i in range(places)]
             assert all(len(found) == 1 for found in owners)
             assert [sum(found == [rank] for found in owners) for rank in range(size)] == [places // size] * size
 
@@ -125,7 +125,7 @@ def test_bad_numbers_are_named():
 
 
 def test_each_process_keeps_its_own_groups():
-    kept = [set(trainer(groups=8, groups_per_step=4, ranks=Ranks(rank, 2)).slots) for rank in range(2)]
+    kept = [set(trainer(groups=8, groups_per_step=4, ranks=Ranks(rank, 2)).groups) for rank in range(2)]
     assert kept == [{0, 1, 4, 5}, {2, 3, 6, 7}]
 
 
@@ -148,9 +148,9 @@ def test_two_processes_are_as_good_as_one(tmp_path: Path):
     assert_close(two, one)
     losses = [[float(word) for word in text.splitlines()[0].split()] for text in (alone, said[0])]
     assert losses[0] == pytest.approx(losses[1], rel=1e-10)
-    assert [text.splitlines()[-1].split(" lives ")[0] for text in said] == ["groups [0, 2]", "groups [1, 3]"]
-    lives = re.findall(r"lives \[(\d), (\d), (\d), (\d)\]", alone)
-    assert sum(map(int, lives[0])) >= 3  # births among them
+    assert [text.splitlines()[-1].split(" starts ")[0] for text in said] == ["groups [0, 2]", "groups [1, 3]"]
+    starts = re.findall(r"starts \[(\d), (\d), (\d), (\d)\]", alone)
+    assert sum(map(int, starts[0])) >= 3  # new starts among them
     # two, then one, and the other way round, end where one alone does
     ended(start(steps(3, mixed)))
     ended(start(steps(5, mixed, mixed), size=1))
@@ -167,7 +167,7 @@ def test_one_process_resumes_what_two_have_left(tmp_path: Path):
     ended(start(steps(2, path)))
     t = trainer(torch.float64, groups=4, groups_per_step=2)
     load_checkpoint(t, path)
-    assert t.number == 2 and sorted(t.slots) == [0, 1, 2, 3]
+    assert t.number == 2 and sorted(t.groups) == [0, 1, 2, 3]
     assert not t.step().skipped
 
 

@@ -15,7 +15,7 @@ from benchmarks.yardstick import particles as yardstick_particles
 from metarules.base_model import BaseModelState, forward, init_state
 from metarules.meta_objective import MetaObjectiveSettings
 from metarules.meta_training import MetaTrainingSettings
-from metarules.meta_training.particles import birth, truncated_loss
+from metarules.meta_training.unrolls import start_group, truncated_loss
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
 
@@ -119,7 +119,7 @@ def test_todays_look_sees_what_the_foundations_saw(objective: MetaObjectiveSetti
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(2, 40, 6, generator=generator, dtype=torch.float64)
     task = Task(x, (torch.arange(40) % 4).expand(2, 40).contiguous(), 4)
-    group = birth((5, 4), task, settings, generator)
+    group = start_group((5, 4), task, settings, generator)
     group = replace(group, phi=group.phi.map(lambda t: 30 * t))
     now, then = both("local", SMALL_LOCAL, generator)
     found = []

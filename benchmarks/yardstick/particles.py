@@ -11,8 +11,8 @@ from metarules.base_model import BaseModelState, forward_unchecked
 from metarules.inner_loop import check_finite
 from metarules.meta_objective import one_hot, ridge_cosine_score
 from metarules.meta_training import MetaTrainingSettings
-from metarules.meta_training.particles import Group
 from metarules.meta_training.randomness import draw_integer
+from metarules.meta_training.unrolls import Group
 from metarules.tasks import Task
 from metarules.update_rule import Batch, UpdateRule
 
@@ -20,7 +20,7 @@ from metarules.update_rule import Batch, UpdateRule
 def truncated_loss(
     rule: UpdateRule, group: Group, settings: MetaTrainingSettings, generator: torch.Generator
 ) -> tuple[Tensor, Group]:
-    """As `metarules.meta_training.particles.truncated_loss`."""
+    """As `metarules.meta_training.unrolls.truncated_loss`."""
     length = min(draw_integer(*settings.truncation, generator), group.horizon - group.step)
     phi = group.phi
     losses = []
@@ -33,7 +33,7 @@ def truncated_loss(
 
 
 def look(phi: BaseModelState, task: Task, settings: MetaTrainingSettings, generator: torch.Generator) -> Tensor:
-    """As `metarules.meta_training.particles.look`: every batch in turn gets a copy of all features."""
+    """As `metarules.meta_training.unrolls.look`: every batch in turn gets a copy of all features."""
     batches = task.sample_labelled(settings.labels_per_class, generator, settings.labelled_batches)
     n, k = batches[0].x.shape[-2], len(batches)
     features = forward_unchecked(phi, torch.cat([batch.x for batch in batches], -2)).features
