@@ -43,14 +43,20 @@ PLAN = Plan(
 )
 
 # The same smallness for the demo preset on a command line, with four groups of which two take a step.
-TINY = [
-    *("train.usual_net=(5,4)", "train.depth=(1,2)", "train.width=(3,6)", "train.top=(4,4)", "train.particles=2"),
-    *("train.groups=4", "train.groups_per_step=2", "train.truncation=(1,2)", "train.horizon=(2,6)"),
-    *("train.batch_size=(6,10)", "train.labels_per_class=2", "train.labelled_batches=2", "train.warm_up=2"),
-    *("data.n_examples=36", "data.n_classes=3", "data.class_range=(2,3)", "data.input_range=(3,9)"),
-    *("rule.channels=4", "rule.signals=2", "rule.readouts=1", "keep.save_every=2", "keep.validate_every=100000"),
-    *("judge.tasks=2", "judge.widths=(5,)", "judge.steps=3", "judge.batch_size=10", "judge.labels_per_class=2"),
-]
+_TINY = (
+    "--usual-net 5 4 --depth 1 2 --width 3 6 --top 4 4 --particles 2 --groups 4 --groups-per-step 2 --truncation 1 2 "
+    "--horizon 2 6 --batch-size 6 10 --labels-per-class 2 --labelled-batches 2 --warm-up 2 "
+    "--data.n-examples 36 --data.n-classes 3 --data.class-range 2 3 --data.input-range 3 9 "
+    "--keep.save-every 2 --keep.validate-every 100000 "
+    "--judge.tasks 2 --judge.widths 5 --judge.steps 3 --judge.batch-size 10 --judge.labels-per-class 2"
+)
+TINY = _TINY.split()
+SMALL_RULE = ["--rule.channels", "4", "--rule.signals", "2", "--rule.readouts", "1"]
+
+
+def changed(plan: Plan, **parts: dict[str, Any]) -> Plan:
+    """A plan with some settings of its parts changed: `changed(PLAN, train={"seed": 3})`."""
+    return replace(plan, **{name: replace(getattr(plan, name), **values) for name, values in parts.items()})
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -76,13 +82,12 @@ def fingerprint(of: MetaTrainer) -> dict[str, Tensor]:
     found = {f"theta/{k}": v for k, v in theta(of).items()} | {f"average/{k}": v for k, v in of.average.items()}
     for name, parameter in of.rule.named_parameters():
         found |= {f"adam/{name}/{k}": v for k, v in of.optimiser.state[parameter].items()}
-    for i, slot in of.slots.items():
-        group = slot.group
-        found |= {f"slot{i}/{k}": v for k, v in group.phi.tensors()}
-        if group.twins is not None:
-            found |= {f"slot{i}/other/{k}": v for k, v in group.twins.other.tensors()}
-            found |= {f"slot{i}/noise/{k}": v for k, v in group.twins.noise.items()}
-        found |= {f"slot{i}/x": group.task.x, f"slot{i}/y": group.task.y}
-        found[f"slot{i}/numbers"] = torch.tensor([slot.life, group.step, group.horizon, group.batch_size])
+    for i, group in of.groups.items():
+        found |= {f"group{i}/{k}": v for k, v in group.phi.tensors()}
+        if group.opposite is not None:
+            found |= {f"group{i}/opposite/{k}": v for k, v in group.opposite.phi.tensors()}
+            found |= {f"group{i}/noise/{k}": v for k, v in group.opposite.noise.items()}
+        found |= {f"group{i}/x": group.task.x, f"group{i}/y": group.task.y}
+        found[f"group{i}/numbers"] = torch.tensor([group.number, group.step, group.horizon, group.batch_size])
     found["numbers"] = torch.tensor([of.number, of.skipped])
     return {name: value.detach().clone() for name, value in found.items()}

@@ -67,7 +67,7 @@ def test_every_estimator_is_resumed_bit_for_bit(estimator: str, steps: int, tmp_
         t.step()
     save_checkpoint(t, path)
     if estimator == "pes":
-        assert any(slot.group.twins is not None for slot in t.slots.values())
+        assert any(group.opposite is not None for group in t.groups.values())
     again = trainer(estimator=estimator, horizon=(6, 9))
     load_checkpoint(again, path)
     for _ in range(6):
@@ -83,7 +83,7 @@ def test_a_resumed_trainer_goes_on_bit_for_bit(half_way: HalfWay):
     t.step()  # wherever it was before
     load_checkpoint(t, path)
     assert same(fingerprint(t), there)
-    assert t.slots[0].group.phi.nonlinearity == "relu"
+    assert t.groups[0].phi.nonlinearity == "relu"
     for _ in range(3):
         t.step()
     assert same(fingerprint(t), end)
@@ -163,12 +163,12 @@ PART = r"c\.safetensors lacks a part or holds a wrong one \(.*{}.*\); allowed: a
             lambda facts, tensors: tensors.update({"theta/log_lr": torch.zeros(2)}),
             PART.format("theta/log_lr has shape"),
         ),
-        (lambda facts, tensors: tensors.pop("slot1/phi/W1"), PART.format("slot1/phi/W1")),
+        (lambda facts, tensors: tensors.pop("group1/phi/W1"), PART.format("group1/phi/W1")),
         (lambda facts, tensors: facts.pop("number"), PART.format("number")),
-        (lambda facts, tensors: facts["slots"].pop("1"), PART.format("1")),
-        (lambda facts, tensors: facts["slots"]["1"].pop("life"), PART.format("life")),
-        (lambda facts, tensors: facts["slots"]["1"].update(life=7, step=None), PART.format("")),
-        (lambda facts, tensors: facts.update(slots=None), PART.format("None")),
+        (lambda facts, tensors: facts["groups"].pop("1"), PART.format("1")),
+        (lambda facts, tensors: facts["groups"]["1"].pop("number"), PART.format("number")),
+        (lambda facts, tensors: facts["groups"]["1"].update(number=7, step=None), PART.format("")),
+        (lambda facts, tensors: facts.update(groups=None), PART.format("None")),
     ],
 )
 def test_altered_checkpoints_are_refused(

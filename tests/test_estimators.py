@@ -14,8 +14,8 @@ from metarules.base_model import BaseModelState, LayerState
 from metarules.meta_objective import MetaObjectiveSettings
 from metarules.meta_training import MetaTrainingSettings, estimators
 from metarules.meta_training.estimators import ESTIMATORS, MetaGradient, perturbed
-from metarules.meta_training.particles import Group, Twins, birth, look
 from metarules.meta_training.settings import ESTIMATOR_NAMES
+from metarules.meta_training.unrolls import Group, Opposite, look, start_group
 from metarules.tasks import make_task
 from metarules.tasks.shapes_2d import blobs
 from metarules.update_rule import Batch, LocalRule, LocalRuleSettings
@@ -48,7 +48,7 @@ def new_rule(**changed: object) -> LocalRule:
 
 def new_group(settings: MetaTrainingSettings = SETTINGS) -> Group:
     task = make_task(blobs(60, n_classes=3, seed=1), tasks=(settings.particles,), generator=seeded(2)).to(DOUBLE)
-    group = birth((5, 4), task, settings, seeded(3))
+    group = start_group((5, 4), task, settings, seeded(3))
     return replace(group, phi=group.phi.map(lambda t: 30 * t))  # far from the linear start
 
 
@@ -118,7 +118,7 @@ def test_backprop_is_the_derivative_of_the_truncation():
     assert (
         found.loss == pytest.approx(float(loss.detach()), rel=1e-12)
         and found.group.step == 2
-        and found.group.twins is None
+        and found.group.opposite is None
     )
     expected = torch.autograd.grad(loss, list(theta.values()), allow_unused=True, materialize_grads=True)
     for g, wanted in zip(found.gradient.values(), expected, strict=True):
@@ -145,7 +145,7 @@ def test_pes_credits_each_truncation_to_all_noise_before_it(known: tuple[list[in
     for k in range(3):
         found.append(ESTIMATORS["pes"](rule, group, SETTINGS, seeded(20 + k)))
         group = found[-1].group
-        assert group.step == 2 * (k + 1) and isinstance(group.twins, Twins)
+        assert group.step == 2 * (k + 1) and isinstance(group.opposite, Opposite)
     assert group.over
     thetas = grow(rule, 3)
     losses = live(rule, thetas, started, seeds)

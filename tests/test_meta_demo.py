@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from meta_small import changed
 
 from metarules._threads import available_cores
 from metarules.meta_training import Judge, JudgeSettings, Workers, preset, run
@@ -18,7 +19,7 @@ def test_the_demo_raises_validation_by_more_than_three_standard_errors(tmp_path:
     """On more tasks than its own log has, each with the same base model, batches and labels before and after."""
     workers = Workers(min(2, available_cores()))
     out = tmp_path / "demo"
-    after = run(out, preset("demo").with_values(["train.seed=3"]), workers=workers)
+    after = run(out, changed(preset("demo"), train={"seed": 3}), workers=workers)
     before = out / "snapshots" / "000000.safetensors"
     judge = Judge(DistributionSettings(), JudgeSettings(tasks=24, batch_size=100), workers=workers)
     scores = [torch.cat(list(judge(load_rule(path)).values())) for path in (before, after)]

@@ -36,14 +36,14 @@ from dataclasses import replace
 import torch
 torch.set_num_threads(1)
 from metarules.meta_training.estimators import backprop
-from metarules.meta_training.particles import birth
+from metarules.meta_training.unrolls import start_group
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.tasks.distribution import DistributionSettings, draw_tasks
 from metarules.update_rule import LocalRule
 s = MetaTrainingSettings(truncation=(64, 64), horizon=(64, 64), batch_size=(200, 200), checkpoint_every={every})
 g = torch.Generator().manual_seed(0)
 task = draw_tasks(DistributionSettings(), None, 8, g)
-group = birth((32, 32, 32), task, s, g)
+group = start_group((32, 32, 32), task, s, g)
 def peak():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))

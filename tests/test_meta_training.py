@@ -20,8 +20,8 @@ from metarules.inner_loop import DivergenceError
 from metarules.meta_objective import MetaObjectiveSettings
 from metarules.meta_training import MetaTrainer, MetaTrainingSettings
 from metarules.meta_training.estimators import ESTIMATORS
-from metarules.meta_training.particles import Group, birth, look, truncated_loss
 from metarules.meta_training.randomness import draw_integer, generator_for
+from metarules.meta_training.unrolls import Group, look, start_group, truncated_loss
 from metarules.tasks import Task
 from metarules.update_rule import Batch, LocalRule, UpdateRule
 
@@ -102,14 +102,13 @@ def test_the_meta_gradient_is_that_of_an_unroll_written_out(
     )
     for _ in range(3):  # three updates away from the start, so that no parameter is at its initial value
         t.step()
-    for slot in t.slots.values():
-        slot.group = replace(slot.group, horizon=100)
-    chosen = [t.slots[(t.number * groups_per_step + i) % 2] for i in range(groups_per_step)]
+    t.groups = {i: replace(group, horizon=100) for i, group in t.groups.items()}
+    chosen = [t.groups[(t.number * groups_per_step + i) % 2] for i in range(groups_per_step)]
     indices = [(t.number * groups_per_step + i) % 2 for i in range(groups_per_step)]
     losses, gradients = [], []
-    for i, slot in zip(indices, chosen, strict=True):
-        g = generator_for(t.settings.seed, "truncation", i, slot.life, slot.group.step)
-        loss = explicit_loss(t.rule, slot.group, t.settings, g)
+    for i, group in zip(indices, chosen, strict=True):
+        g = generator_for(t.settings.seed, "truncation", i, group.number, group.step)
+        loss = explicit_loss(t.rule, group, t.settings, g)
         gradients.append(torch.autograd.grad(loss, list(t.rule.parameters()), materialize_grads=True))
         losses.append(float(loss.detach()))
     wanted = [sum(parts) / groups_per_step for parts in zip(*gradients, strict=True)]
@@ -128,7 +127,7 @@ def double_group(targets: Tensor | None = None, horizon: int = 50) -> Group:
     g = seeded(3)
     y = (torch.arange(24) % 3).expand(2, 24).contiguous()
     task = Task(torch.rand(2, 24, 7, generator=g, dtype=DOUBLE), y, 3, targets=targets)
-    made = birth((5, 4), task, SETTINGS, g)
+    made = start_group((5, 4), task, SETTINGS, g)
     return replace(made, phi=made.phi.map(lambda t: 30 * t), horizon=horizon)
 
 
@@ -164,7 +163,7 @@ def test_regression_targets_add_their_ridge_error():
 
 def test_the_state_is_carried_on_without_its_graph():
     t = trainer(DOUBLE)
-    group = replace(t.slots[0].group, horizon=50)
+    group = replace(t.groups[0], horizon=50)
     loss, after = truncated_loss(t.rule, group, t.settings, seeded())
     assert loss.requires_grad
     assert after.step - group.step in (1, 2)
@@ -175,7 +174,7 @@ def test_the_state_is_carried_on_without_its_graph():
 
 def test_a_truncation_ends_with_the_life():
     t = trainer(truncation=(2, 2))
-    group = replace(t.slots[0].group, step=3, horizon=4)
+    group = replace(t.groups[0], step=3, horizon=4)
     _, after = truncated_loss(t.rule, group, t.settings, seeded())
     assert after.step == 4
     assert after.over
@@ -219,27 +218,27 @@ def test_parameters_that_are_not_trained_do_not_decay():
     assert moved and all(name.startswith("forward_readout.") for name in moved)
 
 
-def test_groups_take_turns_live_and_are_born_anew():
+def test_groups_take_turns_and_start_anew():
     t = trainer(groups=3)
-    births = 0
+    starts = 0
     for number in range(15):
-        turn, before = number % 3, {i: (slot.life, slot.group) for i, slot in t.slots.items()}
+        turn, before = number % 3, dict(t.groups)
         t.step()
-        after = {i: (slot.life, slot.group) for i, slot in t.slots.items()}
-        assert all(after[i] == before[i] for i in range(3) if i != turn)
-        (old_life, old), (life, new) = before[turn], after[turn]
-        if life == old_life:
+        after = dict(t.groups)
+        assert all(after[i] is before[i] for i in range(3) if i != turn)
+        old, new = before[turn], after[turn]
+        if new.number == old.number:
             assert old.step < new.step < new.horizon == old.horizon
             assert new.task is old.task and new.batch_size == old.batch_size
         else:
-            births += 1
-            assert life == old_life + 1 and new.step == 0
+            starts += 1
+            assert new.number == old.number + 1 and new.step == 0
             assert 2 <= new.horizon <= 4
             assert 6 <= new.batch_size <= 10
-            wanted = t.born(turn, life)
+            wanted = t.new_group(turn, new.number)
             assert torch.equal(new.phi.layers[0].W, wanted.phi.layers[0].W)
             assert torch.equal(new.task.x, wanted.task.x)
-    assert births >= 3
+    assert starts >= 3
 
 
 def test_the_learning_rate_rises_then_falls_along_a_cosine():
@@ -331,9 +330,9 @@ def test_a_meta_gradient_that_is_not_finite_is_skipped_and_counted(bad: float, m
     assert not same(theta(t), before)
 
 
-def test_a_group_that_diverges_is_skipped_and_born_anew(monkeypatch: pytest.MonkeyPatch):
+def test_a_group_that_diverges_is_skipped_and_starts_anew(monkeypatch: pytest.MonkeyPatch):
     t = trainer(groups_per_step=2)
-    before, old, step = theta(t), {i: slot.group for i, slot in t.slots.items()}, LocalRule.step
+    before, old, step = theta(t), dict(t.groups), LocalRule.step
 
     def spoilt(rule: LocalRule, phi: BaseModelState, batch: Batch) -> BaseModelState:
         after = step(rule, phi, batch)
@@ -346,9 +345,9 @@ def test_a_group_that_diverges_is_skipped_and_born_anew(monkeypatch: pytest.Monk
         done = t.step()
     assert done.skipped and math.isnan(done.loss) and t.skipped == 1
     assert same(theta(t), before)
-    assert t.slots[1].life == 1 and t.slots[1].group.step == 0
-    assert t.slots[0].group.step > 0 or t.slots[0].life == 1
-    assert all(torch.isfinite(x).all() for slot in t.slots.values() for _, x in slot.group.phi.tensors())
+    assert t.groups[1].number == 1 and t.groups[1].step == 0
+    assert t.groups[0].step > 0 or t.groups[0].number == 1
+    assert all(torch.isfinite(x).all() for group in t.groups.values() for _, x in group.phi.tensors())
     assert not t.step().skipped
 
 
@@ -359,7 +358,7 @@ def test_divergence_within_a_truncation_names_the_step_of_the_life():
         def step(self, phi: BaseModelState, batch: Batch) -> BaseModelState:
             return phi.map(lambda w: w * float("nan"))
 
-    group = replace(trainer().slots[0].group, step=7, horizon=20)
+    group = replace(trainer().groups[0], step=7, horizon=20)
     with pytest.raises(DivergenceError, match="W1 is NaN or infinite after inner step 8"):
         truncated_loss(Blow(), group, SETTINGS, seeded())
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from meta_small import TINY, trainer
+from meta_small import SMALL_RULE, TINY, trainer
 
 from metarules.meta_training.checkpoint import load_checkpoint
 from metarules.meta_training.ranks import RankError, Ranks
@@ -40,7 +40,7 @@ with Ranks.from_environment() as ranks:
     save_checkpoint(t, Path({save!r}))
     if ranks.first:
         print(*map(repr, losses))
-    print("groups", sorted(t.slots), "lives", sorted(slot.life for slot in t.slots.values()), flush=True)
+    print("groups", sorted(t.groups), "starts", sorted(group.number for group in t.groups.values()), flush=True)
 """
 
 
@@ -108,7 +108,7 @@ def test_torchrun_says_who_is_who(monkeypatch: pytest.MonkeyPatch):
 def test_the_work_is_shared_out_evenly():
     for size in (1, 2, 3, 4):
         for places in (size, 2 * size, 12 * size):
-            owners = [[rank for rank in range(size) if Ranks(rank, size).mine(i, places)] for i in range(places)]
+            owners = [[rank for rank in range(size) if Ranks(rank, size).handles(i, places)] for i in range(places)]
             assert all(len(found) == 1 for found in owners)
             assert [sum(found == [rank] for found in owners) for rank in range(size)] == [places // size] * size
 
@@ -125,7 +125,7 @@ def test_bad_numbers_are_named():
 
 
 def test_each_process_keeps_its_own_groups():
-    kept = [set(trainer(groups=8, groups_per_step=4, ranks=Ranks(rank, 2)).slots) for rank in range(2)]
+    kept = [set(trainer(groups=8, groups_per_step=4, ranks=Ranks(rank, 2)).groups) for rank in range(2)]
     assert kept == [{0, 1, 4, 5}, {2, 3, 6, 7}]
 
 
@@ -148,9 +148,9 @@ def test_two_processes_are_as_good_as_one(tmp_path: Path):
     assert_close(two, one)
     losses = [[float(word) for word in text.splitlines()[0].split()] for text in (alone, said[0])]
     assert losses[0] == pytest.approx(losses[1], rel=1e-10)
-    assert [text.splitlines()[-1].split(" lives ")[0] for text in said] == ["groups [0, 2]", "groups [1, 3]"]
-    lives = re.findall(r"lives \[(\d), (\d), (\d), (\d)\]", alone)
-    assert sum(map(int, lives[0])) >= 3  # births among them
+    assert [text.splitlines()[-1].split(" starts ")[0] for text in said] == ["groups [0, 2]", "groups [1, 3]"]
+    starts = re.findall(r"starts \[(\d), (\d), (\d), (\d)\]", alone)
+    assert sum(map(int, starts[0])) >= 3  # new starts among them
     # two, then one, and the other way round, end where one alone does
     ended(start(steps(3, mixed)))
     ended(start(steps(5, mixed, mixed), size=1))
@@ -167,7 +167,7 @@ def test_one_process_resumes_what_two_have_left(tmp_path: Path):
     ended(start(steps(2, path)))
     t = trainer(torch.float64, groups=4, groups_per_step=2)
     load_checkpoint(t, path)
-    assert t.number == 2 and sorted(t.slots) == [0, 1, 2, 3]
+    assert t.number == 2 and sorted(t.groups) == [0, 1, 2, 3]
     assert not t.step().skipped
 
 
@@ -177,7 +177,7 @@ def test_torchrun_starts_it(tmp_path: Path):
     words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
     words += ["-m", "metarules.meta_training", "--preset", "demo", "--out", str(out), "--meta-steps", "4"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, *words, "--set", *TINY]
+    command = [sys.executable, *words, *TINY, *SMALL_RULE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote ") == 1
@@ -189,7 +189,7 @@ def test_torchrun_starts_it(tmp_path: Path):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_that_is_killed_ends_the_others_and_the_run_is_resumed(victim: int, tmp_path: Path):
     out = tmp_path / "run"
-    words = ["-m", "metarules.meta_training", "--preset", "demo", "--out", str(out), "--set", *TINY]
+    words = ["-m", "metarules.meta_training", "--preset", "demo", "--out", str(out), *TINY, *SMALL_RULE]
     processes = start([*words, "train.meta_steps=100000"])
     deadline = time.monotonic() + 60
     while not (out / "checkpoint_previous.safetensors").exists():

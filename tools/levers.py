@@ -29,37 +29,32 @@ TABLE = ROOT / "metarules" / "pretrained" / "rules" / "local_levers.csv"
 BUDGET = 200  # group-steps
 TASKS = 32  # of each kind
 COMMON = (
-    *("train.groups_per_step=1", "train.groups=8", "train.warm_up=20", "train.average=0.98"),
-    *(f"keep.validate_every={10 * BUDGET}", "judge.tasks=1"),
+    f"--meta-steps {BUDGET} --groups-per-step 1 --groups 8 --warm-up 20 --average 0.98 "
+    f"--keep.validate-every {10 * BUDGET} --judge.tasks 1"
 )
-HALF = (f"train.meta_steps={BUDGET // 2}", "train.warm_up=10")  # levers that double what one update costs
+HALF = f"--meta-steps {BUDGET // 2} --warm-up 10"  # levers that double what one update costs
 
 # those we thought most of come first: a table can be made of whatever is done
-LEVERS: dict[str, tuple[str, ...]] = {
-    "laptop preset": (),
-    "breadth: the usual net and form alone": ("train.usual_net_share=1", "data.usual_share=1"),
-    "breadth: glyphs and decoders alone": (
-        "data.mixture_weight=0",
-        "data.sparse_weight=0",
-        "data.binary_weight=0",
-        "data.shape_weight=0",
-    ),
-    "channels: 24": ("rule.channels=24",),
-    "horizon: 16 to 96": ("train.horizon=(16,96)",),
-    "meta-batch: two groups an update, half the updates": ("train.groups_per_step=2", *HALF),
-    "estimator: pes": ("train.estimator=pes",),
-    "inner lr: 0.05": ("rule.lr=0.05",),
-    "start: learned terms 0.1": ("rule.learned=0.1",),
-    "lateral signal: no softmax over the layer": ("rule.softmax=False", "rule.soft=0"),
-    "lambda: 10": ("train.objective.ridge=10",),
-    "lambda: 1": ("train.objective.ridge=1",),
-    "learning rate: 1e-3": ("train.learning_rate=1e-3",),
-    "learning rate: 8e-3": ("train.learning_rate=8e-3",),
-    "batches: 100 to 250, 0.6 of the updates": ("train.batch_size=(100,250)", f"train.meta_steps={BUDGET * 3 // 5}"),
-    "objective: cosine distance": ("train.objective.logit_scale=0",),
-    "objective: with regression targets": ("train.regression=0.5",),
-    "truncations: 8 to 16, half the updates": ("train.truncation=(8,16)", *HALF),
-    "weight decay: 0.1": ("train.weight_decay=0.1",),
+LEVERS = {
+    "laptop preset": "",
+    "breadth: the usual net and form alone": "--usual-net-share 1 --data.usual-share 1",
+    "breadth: glyphs and decoders alone": "--data.weights glyphs 0.4 decoders 0.2",
+    "channels: 24": "--rule.channels 24",
+    "horizon: 16 to 96": "--horizon 16 96",
+    "meta-batch: two groups an update, half the updates": f"--groups-per-step 2 {HALF}",
+    "estimator: pes": "--estimator pes",
+    "inner lr: 0.05": "--rule.lr 0.05",
+    "start: learned terms 0.1": "--rule.learned 0.1",
+    "lateral signal: no softmax over the layer": "--rule.softmax False --rule.soft 0",
+    "lambda: 10": "--objective.ridge 10",
+    "lambda: 1": "--objective.ridge 1",
+    "learning rate: 1e-3": "--learning-rate 1e-3",
+    "learning rate: 8e-3": "--learning-rate 8e-3",
+    "batches: 100 to 250, 0.6 of the updates": f"--batch-size 100 250 --meta-steps {BUDGET * 3 // 5}",
+    "objective: cosine distance": "--objective.logit-scale 0",
+    "objective: with regression targets": "--regression 0.5",
+    "truncations: 8 to 16, half the updates": f"--truncation 8 16 {HALF}",
+    "weight decay: 0.1": "--weight-decay 0.1",
 }
 
 
@@ -74,7 +69,7 @@ def train(out: Path, lever: str, seed: int) -> None:
         return
     words = [sys.executable, "-m", "metarules.meta_training", "--out", str(here), "--seed", str(seed), "--threads", "1"]
     words += ["--resume"] if (here / "checkpoint.safetensors").exists() else []
-    words += ["--set", f"train.meta_steps={BUDGET}", *COMMON, *LEVERS[lever]]
+    words += [*COMMON.split(), *LEVERS[lever].split()]
     done = subprocess.run(
         words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
@@ -99,7 +94,7 @@ def table(out: Path, levers: Iterable[str], seeds: Iterable[int]) -> list[dict[s
         base = found if base is None else base
         more = (found - base).mean((0, 1))  # [tasks]
         error = float(more.std(correction=1)) / TASKS**0.5
-        row = {"lever": lever, "set": " ".join(LEVERS[lever])}
+        row = {"lever": lever, "set": LEVERS[lever]}
         for kind, values in zip(judge.tasks, found.unbind(1), strict=True):
             row |= {f"{kind}, seed {seed}": f"{float(v.mean()):.3f}" for seed, v in zip(seeds, values, strict=True)}
         rows.append({**row, "difference": f"{float(more.mean()):+.3f}", "standard error": f"{error:.3f}"})

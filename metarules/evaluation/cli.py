@@ -47,9 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0; 1 if a rule asked for could not be evaluated; 2 for bad arguments.
     """
-    arguments = sys.argv[1:] if argv is None else argv
     try:
-        own_modules.import_modules(arguments)
+        arguments = own_modules.import_modules(sys.argv[1:] if argv is None else argv)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -88,7 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     rules = f"a name ({', '.join(rule_names())}) or the path of a .safetensors file; may be repeated"
-    add(own_modules.OPTION, dest="modules", action="append", metavar="MODULE", help=own_modules.HELP)
+    add(own_modules.OPTION, metavar="MODULE", help=own_modules.HELP)
     add("--rule", action="append", default=[], metavar="NAME", help=rules)
     add("--data", default="digits", metavar="NAME", help=f"one of {', '.join(DATASETS)} (default: digits)")
     option_help = "option of the data set, such as split=validation for glyphs; may be repeated"

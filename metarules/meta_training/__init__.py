@@ -1,4 +1,4 @@
-"""The outer loop: theta, the numbers inside a rule, learned by truncated unrolls through many base models' lives.
+"""The outer loop: theta, the numbers inside a rule, learned by truncated unrolls of many base models.
 
 Source: Metz et al., ICLR 2019, sections 3.3 and 4. From the command line: `python -m metarules.meta_training --help`.
 """

@@ -1,7 +1,8 @@
 """Checkpoints of a meta-training run: all that changes, in one safetensors file, so that a run can be resumed.
 
-Tasks and whatever else is random follow from the seed (`randomness`), and are made again. The file's own digest tells
-damage that its length does not; the checkpoint before it is kept beside it, for that case and for a crash in between.
+Tasks and whatever else is random follow from the seed (`randomness`), and are recomputed. A SHA-256 digest detects
+corruption that leaves the length unchanged; the checkpoint before is kept beside it, for that case and for a crash in
+between.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from torch import Tensor
 
 from metarules._files import write_atomically
 from metarules.base_model import BaseModelState
-from metarules.meta_training.outer_loop import MetaTrainer, Slot
-from metarules.meta_training.particles import Group, Twins
+from metarules.meta_training.outer_loop import MetaTrainer
+from metarules.meta_training.unrolls import Group, Opposite
 from metarules.pretrained import plain
 
 FORMAT = 3  # raise when an older reader would misread the file
@@ -44,13 +45,13 @@ def save_checkpoint(trainer: MetaTrainer, path: Path) -> None:
         RankError: another process of the run has ended.
     """
     tensors: dict[str, Tensor] = {}
-    slots: dict[str, dict[str, int]] = {}
-    own = {name: t for i, slot in trainer.slots.items() for name, t in _slot_tensors(i, slot.group).items()}
-    facts = {str(i): {"life": slot.life, "step": slot.group.step} for i, slot in trainer.slots.items()}
+    groups: dict[str, dict[str, int]] = {}
+    own = {name: t for i, group in trainer.groups.items() for name, t in _group_tensors(i, group).items()}
+    facts = {str(i): {"number": group.number, "step": group.step} for i, group in trainer.groups.items()}
     for content in trainer.ranks.gather(_packed(own, facts)):
         part, of = _unpacked(content)
         tensors |= part
-        slots |= of
+        groups |= of
     if not trainer.ranks.first:
         return
     for name, parameter in trainer.rule.named_parameters():
@@ -62,7 +63,7 @@ def save_checkpoint(trainer: MetaTrainer, path: Path) -> None:
         "format": FORMAT,
         "number": trainer.number,
         "skipped": trainer.skipped,
-        "slots": slots,
+        "groups": groups,
         "settings": _settings(trainer),
     }
     fresh = path.with_name(f"{path.stem}_fresh{path.suffix}")
@@ -96,7 +97,7 @@ def load_checkpoint(trainer: MetaTrainer, path: Path) -> None:
         theta = {name: _same_shape(tensors, f"theta/{name}", p) for name, p in trainer.rule.named_parameters()}
         average = {name: _same_shape(tensors, f"average/{name}", p) for name, p in trainer.rule.named_parameters()}
         moments = {name: _part(tensors, f"adam/{name}/") for name in theta}
-        slots = {i: _slot(trainer, tensors, facts["slots"][str(i)], i) for i in trainer.slots}
+        groups = {i: _group(trainer, tensors, facts["groups"][str(i)], i) for i in trainer.groups}
         number, skipped = int(facts["number"]), int(facts["skipped"])
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
@@ -110,7 +111,7 @@ def load_checkpoint(trainer: MetaTrainer, path: Path) -> None:
                 key: value if key == "step" else value.to(parameter.device) for key, value in moments[name].items()
             }
     trainer.average = {name: value.to(trainer.average[name].device) for name, value in average.items()}
-    trainer.slots, trainer.number, trainer.skipped = slots, number, skipped
+    trainer.groups, trainer.number, trainer.skipped = groups, number, skipped
 
 
 def _packed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
@@ -175,22 +176,21 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _slot_tensors(i: int, group: Group) -> dict[str, Tensor]:
-    found = {f"slot{i}/phi/{name}": t for name, t in group.phi.tensors()}
-    if group.twins is not None:
-        found |= {f"slot{i}/other/{name}": t for name, t in group.twins.other.tensors()}
-        found |= {f"slot{i}/noise/{name}": t for name, t in group.twins.noise.items()}
+def _group_tensors(i: int, group: Group) -> dict[str, Tensor]:
+    found = {f"group{i}/phi/{name}": t for name, t in group.phi.tensors()}
+    if group.opposite is not None:
+        found |= {f"group{i}/opposite/{name}": t for name, t in group.opposite.phi.tensors()}
+        found |= {f"group{i}/noise/{name}": t for name, t in group.opposite.noise.items()}
     return found
 
 
-def _slot(trainer: MetaTrainer, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], i: int) -> Slot:
-    """A group in the middle of its life: born again from its number, then given the phi it had."""
-    life, step = int(facts["life"]), int(facts["step"])
-    at_birth = trainer.born(i, life)
-    noise = {name: t.to(at_birth.phi.device) for name, t in _part(tensors, f"slot{i}/noise/").items()}
-    twins = Twins(_phi(tensors, f"slot{i}/other", at_birth.phi), noise) if noise else None
-    group = replace(at_birth, phi=_phi(tensors, f"slot{i}/phi", at_birth.phi), step=step, twins=twins)
-    return Slot(life, group)
+def _group(trainer: MetaTrainer, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], i: int) -> Group:
+    """A group in the middle of its unroll: drawn again from its numbers, then given the phi it had."""
+    start = trainer.new_group(i, int(facts["number"]))
+    noise = {name: t.to(start.phi.device) for name, t in _part(tensors, f"group{i}/noise/").items()}
+    opposite = Opposite(_phi(tensors, f"group{i}/opposite", start.phi), noise) if noise else None
+    phi = _phi(tensors, f"group{i}/phi", start.phi)
+    return replace(start, phi=phi, step=int(facts["step"]), opposite=opposite)
 
 
 def _phi(tensors: Mapping[str, Tensor], prefix: str, like: BaseModelState) -> BaseModelState:

@@ -3,8 +3,8 @@
 - `backprop`: through the truncated unroll. Cheap and exact for the truncation, blind to what theta did before it.
 - `es`: antithetic evolution strategies on the same truncation: the gradient of the loss smoothed by noise on theta,
   which stays finite where the unroll is chaotic. As blind as backprop to the past.
-- `pes`: persistent evolution strategies. Two base models live under opposite noise, and each truncation's loss is
-  credited to all the noise of the life so far: unbiased for the whole life, whatever the truncation.
+- `pes`: persistent evolution strategies. Two base models are taught under opposite noise, and each truncation's loss is
+  credited to all the noise of the unroll so far: unbiased for the whole unroll, whatever the truncation.
 
 Parameters with `requires_grad` off are left alone by all three.
 
@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from metarules.meta_training.particles import Group, Twins, truncated_loss
 from metarules.meta_training.settings import MetaTrainingSettings
+from metarules.meta_training.unrolls import Group, Opposite, truncated_loss
 from metarules.update_rule import UpdateRule
 
 
@@ -31,7 +31,7 @@ class MetaGradient:
     """What one truncation says about theta.
 
     Attributes:
-        loss: the meta-objective, mean over looks and particles.
+        loss: the meta-objective, mean over its evaluations and particles.
         gradient: estimate of its gradient, by name of the parameters that are trained; zeros where one plays no part.
         group: the group as it then stands, cut off from any graph.
     """
@@ -66,24 +66,24 @@ def es(rule: UpdateRule, group: Group, settings: MetaTrainingSettings, generator
     for sign in (1, -1):
         with perturbed(rule, noise, sign):
             losses.append(truncated_loss(rule, group, settings, _seeded(seed))[0])
-    loss, after = truncated_loss(rule, group, settings, _seeded(seed))  # life goes on under theta itself
+    loss, after = truncated_loss(rule, group, settings, _seeded(seed))  # the unroll goes on under theta itself
     slope = (losses[0] - losses[1]) / (2 * settings.sigma**2)
     return MetaGradient(float(loss), {name: slope * e for name, e in noise.items()}, after)
 
 
 @torch.no_grad()
 def pes(rule: UpdateRule, group: Group, settings: MetaTrainingSettings, generator: torch.Generator) -> MetaGradient:
-    """Persistent evolution strategies: two lives under opposite noise, credited to the sum of all noise of the life."""
+    """Persistent evolution strategies: two unrolls under opposite noise, credited to the sum of all their noise."""
     seed, noise = _draw_seed(generator), _draw_noise(rule, settings.sigma, generator)
-    old = group.twins or Twins(group.phi, {name: torch.zeros_like(e) for name, e in noise.items()})
+    old = group.opposite or Opposite(group.phi, {name: torch.zeros_like(e) for name, e in noise.items()})
     total = {name: old.noise[name] + e for name, e in noise.items()}
     runs = []
-    for sign, phi in ((1, group.phi), (-1, old.other)):
+    for sign, phi in ((1, group.phi), (-1, old.phi)):
         with perturbed(rule, noise, sign):
             runs.append(truncated_loss(rule, replace(group, phi=phi), settings, _seeded(seed)))
     (loss_plus, plus), (loss_minus, minus) = runs
     slope = (loss_plus - loss_minus) / (2 * settings.sigma**2)
-    after = replace(plus, twins=Twins(minus.phi, total))
+    after = replace(plus, opposite=Opposite(minus.phi, total))
     return MetaGradient(float(loss_plus + loss_minus) / 2, {name: slope * e for name, e in total.items()}, after)
 
 

@@ -15,11 +15,10 @@ from torch import Tensor
 from metarules._workers import Workers
 from metarules.inner_loop import DivergenceError
 from metarules.meta_training.estimators import ESTIMATORS, MetaGradient
-from metarules.meta_training.lives import born
-from metarules.meta_training.particles import Group
 from metarules.meta_training.randomness import generator_for
 from metarules.meta_training.ranks import Ranks
 from metarules.meta_training.settings import MetaTrainingSettings
+from metarules.meta_training.unrolls import Group, draw_group
 from metarules.tasks.distribution import DistributionSettings
 from metarules.update_rule import UpdateRule
 
@@ -30,7 +29,7 @@ class MetaStep:
 
     Attributes:
         number: meta-steps taken, this one included.
-        loss: the meta-objective, averaged over groups, particles and looks; NaN where a base model diverged.
+        loss: the meta-objective, averaged over groups, particles and its evaluations; NaN where a base model diverged.
         gradient_norm: of a group's meta-gradient before clipping, mean over groups.
         learning_rate: AdamW's in this step.
         skipped: True where loss or meta-gradient was not finite, and theta was left alone.
@@ -41,19 +40,6 @@ class MetaStep:
     gradient_norm: float
     learning_rate: float
     skipped: bool
-
-
-@dataclass
-class Slot:
-    """A place in which one group lives after another.
-
-    Attributes:
-        life: number of the life that is being lived.
-        group: the group that lives it.
-    """
-
-    life: int
-    group: Group
 
 
 class MetaTrainer:
@@ -75,7 +61,7 @@ class MetaTrainer:
         rule: the rule; its theta is updated in place.
         average: exponential average of theta, by parameter name: what is shipped.
         optimiser: AdamW over theta.
-        slots: this process's groups, by their number among all `settings.groups`.
+        groups: this process's groups, by their index among all `settings.groups`.
         number: meta-steps taken.
         skipped: meta-gradients that were not finite and were not used.
     """
@@ -101,14 +87,14 @@ class MetaTrainer:
         self.number = 0
         self.skipped = 0
         s = self.settings
-        mine = [i for i in range(s.groups) if self.ranks.mine(i % s.groups_per_step, s.groups_per_step)]
-        self.slots = {i: Slot(0, self.born(i, 0)) for i in mine}
+        mine = [i for i in range(s.groups) if self.ranks.handles(i % s.groups_per_step, s.groups_per_step)]
+        self.groups = {i: self.new_group(i, 0) for i in mine}
 
     def step(self) -> MetaStep:
         """One update of theta from the next groups in turn.
 
-        Groups whose life is over, or whose phi is no longer finite, are born anew. A meta-gradient that is not finite
-        is counted and thrown away.
+        Groups whose horizon is reached, or whose phi is no longer finite, start anew. A meta-gradient that is not
+        finite is counted and thrown away.
 
         Raises:
             RankError: another process of the run has ended.
@@ -118,12 +104,12 @@ class MetaTrainer:
         gradient = {name: torch.zeros_like(p) for name, p in theta.items()}
         total = norm = 0.0
         turns = [(self.number * s.groups_per_step + place) % s.groups for place in range(s.groups_per_step)]
-        mine = [index for index in turns if index in self.slots]
+        mine = [index for index in turns if index in self.groups]
         for index, found in zip(mine, self.workers.map(self._truncation, mine), strict=True):
-            slot = self.slots[index]
+            group = self.groups[index]
             if found is None:
                 total = float("nan")
-                self.slots[index] = Slot(slot.life + 1, self.born(index, slot.life + 1))
+                self.groups[index] = self.new_group(index, group.number + 1)
                 continue
             size = float(torch.stack([part.norm() for part in found.gradient.values()]).norm())
             share = min(1.0, s.clip / size) if size > 0 else 1.0
@@ -131,18 +117,15 @@ class MetaTrainer:
                 gradient[name] += part * (share / s.groups_per_step)
             total += found.loss / s.groups_per_step
             norm += size / s.groups_per_step
-            if found.group.over:
-                self.slots[index] = Slot(slot.life + 1, self.born(index, slot.life + 1))
-            else:
-                slot.group = found.group
+            self.groups[index] = self.new_group(index, group.number + 1) if found.group.over else found.group
         total, norm = self._summed(gradient, total, norm)
         for name, p in theta.items():
             p.grad = gradient[name] if p.requires_grad else None  # AdamW would let the others decay
         rate = self._learning_rate()
         usable = math.isfinite(norm) and math.isfinite(total)
         if usable:
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
+            for of in self.optimiser.param_groups:
+                of["lr"] = rate
             self.optimiser.step()
         else:
             self.skipped += 1
@@ -152,18 +135,18 @@ class MetaTrainer:
 
     def _truncation(self, index: int) -> MetaGradient | None:
         """What the next truncation of a group says about theta; None where phi stopped being finite."""
-        s, slot = self.settings, self.slots[index]
+        s, group = self.settings, self.groups[index]
         rule = self.rule if s.estimator == "backprop" else copy.deepcopy(self.rule)  # es and pes move theta meanwhile
-        where = generator_for(s.seed, "truncation", index, slot.life, slot.group.step)
+        where = generator_for(s.seed, "truncation", index, group.number, group.step)
         try:
-            return ESTIMATORS[s.estimator](rule, slot.group, s, where)
+            return ESTIMATORS[s.estimator](rule, group, s, where)
         except DivergenceError:
             return None
 
-    def born(self, index: int, life: int) -> Group:
-        """Group `index` at the start of its life number `life`."""
+    def new_group(self, index: int, number: int) -> Group:
+        """Group `index` at the start of its unroll number `number`."""
         theta = next(self.rule.parameters())
-        return born(index, life, self.settings, self.distribution, dtype=theta.dtype, device=theta.device)
+        return draw_group(index, number, self.settings, self.distribution, dtype=theta.dtype, device=theta.device)
 
     def _summed(self, gradient: dict[str, Tensor], *numbers: float) -> tuple[float, ...]:
         """Add up gradients (in place) and some numbers over all processes, in one message."""

@@ -1,35 +1,33 @@
-"""A whole run's settings, the presets among them, and the way a command line changes one by name."""
+"""A whole run's settings, the presets among them, and the command that makes a run again."""
 
 from __future__ import annotations
 
-import ast
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
 
-from metarules._checks import check_choice, check_names, check_number
+from metarules._checks import check_choice, check_number
 from metarules.evaluation.held_out import JudgeSettings
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.pretrained import plain
 from metarules.pretrained.kinds import kind_of_settings
 from metarules.tasks.distribution import DistributionSettings
+from metarules.tasks.families import FAMILIES
 from metarules.update_rule import LocalRuleSettings, PaperRuleSettings, UpdateRule
 
 
 @dataclass(frozen=True)
 class KeepSettings:
-    """What a run leaves behind, and how often.
+    """What a run leaves behind, and how often."""
 
-    Attributes:
-        validate_every: meta-steps between two validations of the averaged theta.
-        save_every: meta-steps between two checkpoints.
-    """
-
-    validate_every: int = 100  # ours: about two minutes apart, of which the validation takes a fifth
-    save_every: int = 25  # ours: a crash costs no more than half a minute
+    # meta-steps between two validations of the averaged theta; ours: about two minutes apart, of which the validation
+    # takes a fifth
+    validate_every: int = 100
+    # meta-steps between two checkpoints; ours: a crash costs no more than half a minute
+    save_every: int = 25
 
     def __post_init__(self) -> None:
         for name in ("validate_every", "save_every"):
@@ -38,23 +36,14 @@ class KeepSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """All settings of a run.
+    """All settings of a run."""
 
-    Attributes:
-        train: of the outer loop.
-        data: of the tasks.
-        rule: of the rule that is trained, of any kind in `metarules.pretrained.KINDS`.
-        judge: of the validation.
-        keep: of what is kept.
-        preset: the preset it was made from, for the command on the card.
-    """
-
-    train: MetaTrainingSettings = field(default_factory=MetaTrainingSettings)
-    data: DistributionSettings = field(default_factory=DistributionSettings)
-    rule: Any = field(default_factory=LocalRuleSettings)
-    judge: JudgeSettings = field(default_factory=JudgeSettings)
-    keep: KeepSettings = field(default_factory=KeepSettings)
-    preset: str = "laptop"
+    train: MetaTrainingSettings = field(default_factory=MetaTrainingSettings)  # the outer loop
+    data: DistributionSettings = field(default_factory=DistributionSettings)  # the tasks
+    rule: Any = field(default_factory=LocalRuleSettings)  # what is trained: settings of any kind in `pretrained.KINDS`
+    judge: JudgeSettings = field(default_factory=JudgeSettings)  # the validation
+    keep: KeepSettings = field(default_factory=KeepSettings)  # what is kept
+    preset: str = "laptop"  # the preset it was made from, for the command on the card
 
     def __post_init__(self) -> None:
         kind_of_settings(self.rule)
@@ -63,34 +52,52 @@ class Plan:
         """The rule at its start, theta drawn from the run's seed."""
         return kind_of_settings(self.rule).make(self.rule, torch.Generator().manual_seed(self.train.seed))
 
-    def with_values(self, changes: Iterable[str]) -> Plan:
-        """The same plan with some settings changed.
-
-        Args:
-            changes: texts "name=value", the name with its part before a dot: "train.particles=16",
-                "data.usual_share=1", "rule.channels=24", "train.objective.ridge=1". The values are Python's: 3e-3,
-                (4, 8), True, None or a word.
-
-        Raises:
-            ValueError: no "=", an unknown name, or a value that is not allowed.
-            TypeError: a value of a wrong type.
-        """
-        told = []
-        for change in changes:
-            name, equals, text = change.partition("=")
-            if not equals:
-                raise ValueError(f"set is {change!r}; allowed: part.name=value, such as train.particles=16")
-            told.append((name.strip().split("."), name.strip(), _value(text.strip())))
-        return _changed(self, told)
-
     def command(self, out: str = "runs/local") -> str:
-        """The one command that does this run again."""
-        words = f"python -m metarules.meta_training --preset {self.preset} --out {shlex.quote(out)}"
-        changes = [shlex.quote(f"{name}={_text(value)}") for name, value in _differences(PRESETS[self.preset], self)]
-        return words + (" --set " + " ".join(changes) if changes else "")
+        """The one command that does this run again.
+
+        Only another number of glyph deformations than the preset's cannot be said by a command; the card's plan holds
+        them.
+        """
+        before, kind = PRESETS[self.preset], kind_of_settings(self.rule)
+        modules = [kind.module, *(FAMILIES[name].make.__module__ for name in self.data.weights)]
+        words = ["python", "-m", "metarules.meta_training", "--preset", self.preset, "--out", out]
+        for module in dict.fromkeys(modules):
+            if module and not module.startswith("metarules."):
+                words += ["--import", module]
+        rule_before = before.rule
+        if type(rule_before) is not kind.settings:
+            words += ["--kind", kind.name]
+            rule_before = kind.settings()
+        words += _changes(before.train, self.train)
+        words += _changes(before.data, self.data, "data.")
+        words += _changes(rule_before, self.rule, "rule.")
+        words += _changes(before.judge, self.judge, "judge.")
+        words += _changes(before.keep, self.keep, "keep.")
+        return shlex.join(words)
 
 
-PARTS = ("train", "data", "rule", "judge", "keep")
+def option_words(value: Any) -> list[str]:
+    """The words that say a value after its option: several for a tuple, names and numbers for a mapping."""
+    if isinstance(value, Mapping):
+        return [str(word) for pair in value.items() for word in pair]
+    return [str(part) for part in value] if isinstance(value, (tuple, list)) else [str(value)]
+
+
+def _changes(before: Any, after: Any, prefix: str = "") -> list[str]:
+    """The options that turn one settings object into another of its class."""
+    words: list[str] = []
+    for f in fields(after):
+        old, new = getattr(before, f.name), getattr(after, f.name)
+        name = prefix + f.name.replace("_", "-")
+        if is_dataclass(new):
+            words += _changes(old, new, f"{name}.")
+        elif isinstance(new, tuple) and any(is_dataclass(part) for part in new):
+            for i, (part_before, part) in enumerate(zip(old, new, strict=False)):
+                words += _changes(part_before, part, f"{name}.{i}.")
+        elif plain(old) != plain(new):
+            words += [f"--{name}", *option_words(new)]
+    return words
+
 
 PRESETS: dict[str, Plan] = {
     # Two minutes on two cores, for a lesson: the usual net on the kinds of data that are validated, where little
@@ -174,63 +181,3 @@ def preset(name: str) -> Plan:
         ValueError: an unknown name.
     """
     return PRESETS[check_choice("preset", name, PRESETS)]
-
-
-def names() -> list[str]:
-    """Every setting that `Plan.with_values` can change in a plan with a `LocalRule`."""
-    return [name for name, _ in _leaves(Plan())]
-
-
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # what it may raise, by its manual
-        return text
-
-
-def _text(value: Any) -> str:
-    return repr(value).replace(" ", "") if not isinstance(value, str) else value
-
-
-def _changed(settings: Any, changes: Iterable[tuple[list[str], str, Any]]) -> Any:
-    """Settings with all changes (path from here, whole name, value) made at once, since some settings bound others."""
-    values: dict[str, Any] = {}
-    inner: dict[str, list[tuple[list[str], str, Any]]] = {}
-    for path, whole, value in changes:
-        first, *rest = path
-        known = [f.name for f in fields(settings) if not (isinstance(settings, Plan) and f.name == "preset")]
-        if first not in known or (rest and not is_dataclass(getattr(settings, first))):
-            known = [f"{'.'.join(whole.split('.')[: -len(path)])}.{name}".lstrip(".") for name in known]
-            check_names("set", [whole], known)
-        if rest:
-            inner.setdefault(first, []).append((rest, whole, value))
-        else:
-            values[first] = _fit(getattr(settings, first), whole, value)
-    return replace(settings, **values, **{name: _changed(getattr(settings, name), of) for name, of in inner.items()})
-
-
-def _fit(before: Any, whole: str, value: Any) -> Any:
-    """The value for a setting, as far as its kind can be told from the one before."""
-    if is_dataclass(before):
-        raise ValueError(f"set names {whole!r}; allowed: one of its settings, such as {whole}.{fields(before)[0].name}")
-    if isinstance(before, tuple) and any(is_dataclass(part) for part in before):
-        raise ValueError(f"set names {whole!r}, which holds settings of its own; allowed: in a Plan made in Python")
-    if isinstance(before, bool) and not isinstance(value, bool):
-        raise TypeError(f"{whole} is {value!r}; allowed: True or False")
-    return tuple(value) if isinstance(before, tuple) and isinstance(value, list) else value
-
-
-def _leaves(settings: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    """(dotted name, value) of every setting that is no dataclass itself."""
-    found = []
-    for f in fields(settings):
-        value, name = getattr(settings, f.name), prefix + f.name
-        if isinstance(settings, Plan) and f.name == "preset":
-            continue
-        found += _leaves(value, f"{name}.") if is_dataclass(value) else [(name, value)]
-    return found
-
-
-def _differences(before: Plan, after: Plan) -> list[tuple[str, Any]]:
-    old = dict(_leaves(before))
-    return [(name, value) for name, value in _leaves(after) if name not in old or plain(old[name]) != plain(value)]

@@ -1,7 +1,7 @@
 """Randomness without a state: every draw of a run follows from the run's seed and from where in the run it is made.
 
-So nothing random needs to be kept in a checkpoint, a life can be made again from its number, and processes that share
-the work draw exactly what one process would.
+So nothing random needs to be kept in a checkpoint, a group can be drawn again from its numbers, and processes that
+share the work draw exactly what one process would.
 """
 
 from __future__ import annotations

@@ -75,9 +75,9 @@ class Ranks:
         """True for the one process that writes files and talks."""
         return self.rank == 0
 
-    def mine(self, place: int, places: int) -> bool:
-        """Whether place number `place` of `places` (a multiple of `size`) is this process's work."""
-        return place * self.size // places == self.rank
+    def handles(self, group: int, groups: int) -> bool:
+        """Whether this process handles group `group` of `groups`, a multiple of `size`."""
+        return group * self.size // groups == self.rank
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum over all processes, the same bits for each.

@@ -15,71 +15,67 @@ MAX_SEED = 2**63 - 1  # what torch.Generator.manual_seed takes
 
 @dataclass(frozen=True)
 class MetaTrainingSettings:
-    """How a rule is meta-trained. Numbers marked "probe" are from our early experiments (README, Sources).
+    """How a rule is meta-trained. Numbers marked "probe" are from our early experiments (README, Sources)."""
 
-    Attributes:
-        meta_steps: updates of theta.
-        seed: of everything random: theta, nets, tasks, batches.
-        usual_net: widths above the input of the base models that rules are judged by.
-        usual_net_share: share of lives lived by `usual_net`; the others draw depth and widths anew.
-        depth: fewest and most layers of the other nets.
-        width: fewest and most units of their hidden layers (log-uniform, multiples of 8, each layer for itself).
-        top: fewest and most units of their top layer (likewise).
-        particles: base models taught at once in a group on `usual_net`; larger nets are fewer, smaller ones more, so
-            that every group costs about the same.
-        groups: groups alive; each lives on until its turn comes again. A multiple of `groups_per_step`.
-        groups_per_step: groups whose meta-gradients are averaged into one update of theta. With several processes, a
-            multiple of their number.
-        truncation: fewest and most inner steps a meta-gradient reaches back.
-        horizon: fewest and most inner steps in a group's life (log-uniform).
-        objective_every: inner steps between two looks of the meta-objective (the last step always counts).
-        batch_size: fewest and most examples of an inner step, drawn for each life.
-        labels_per_class: labelled examples per class in each batch of the meta-objective.
-        labelled_batches: batches of the meta-objective, each fitted in turn and scored on the others.
-        objective: settings of the meta-objective.
-        regression: weight of the ridge error of the tasks' regression targets, where they have some.
-        estimator: of the meta-gradient: "backprop", "es" or "pes", see `meta_training.estimators`.
-        sigma: standard deviation of the noise on theta, for "es" and "pes".
-        checkpoint_every: inner steps whose insides are made again in the backward pass instead of being kept; 0 keeps
-            all. The same gradient in less memory, for a third more time.
-        learning_rate: AdamW's, at its peak.
-        weight_decay: AdamW's.
-        warm_up: meta-steps of linear rise to that peak.
-        final_share: share of the peak left at the end of a cosine decay.
-        clip: largest norm of one group's meta-gradient.
-        average: decay per meta-step of the exponential average of theta, the one that is shipped.
-    """
-
-    meta_steps: int = 1000
-    seed: int = 0
-    usual_net: tuple[int, ...] = WIDTHS  # with 64 inputs: what the numbers to reach are asked of
-    usual_net_share: float = 0.5  # ours
-    depth: tuple[int, int] = (1, 5)  # paper: 2 to 5
-    width: tuple[int, int] = (16, 128)  # paper: 64 to 512; ours is what a laptop has time for
-    top: tuple[int, int] = (32, 32)  # paper
-    particles: int = 8  # probe: 8
-    groups: int = 8  # ours: some in every stage of life
+    meta_steps: int = 1000  # updates of theta
+    seed: int = 0  # of everything random: theta, nets, tasks, batches
+    # widths above the input of the base models that rules are judged by; with 64 inputs, what the numbers to reach are
+    # asked of
+    usual_net: tuple[int, ...] = WIDTHS
+    usual_net_share: float = 0.5  # share of unrolls on `usual_net`; the others draw depth and widths anew; ours
+    depth: tuple[int, int] = (1, 5)  # fewest and most layers of the other nets; paper: 2 to 5
+    # fewest and most units of their hidden layers (log-uniform, multiples of 8, each layer for itself); paper: 64 to
+    # 512, ours is what a laptop has time for
+    width: tuple[int, int] = (16, 128)
+    top: tuple[int, int] = (32, 32)  # fewest and most units of their top layer (likewise); paper
+    # base models taught at once in a group on `usual_net`; larger nets are fewer, smaller ones more, so that every
+    # group costs about the same; probe: 8
+    particles: int = 8
+    # groups that are kept, each unrolled further when its turn comes; a multiple of groups_per_step; ours: some in
+    # every stage of an unroll
+    groups: int = 8
+    # groups whose meta-gradients are averaged into one update of theta; with several processes, a multiple of their
+    # number
     groups_per_step: int = 1
-    truncation: tuple[int, int] = (4, 8)  # probe: 6; sampled against truncation bias (paper)
-    horizon: tuple[int, int] = (48, 256)  # probe: 16 to 256; ours longer, since the first steps gain most anyway
-    objective_every: int = 1  # paper: at every new state
-    batch_size: tuple[int, int] = (100, 250)  # the hand rule is run at 200
-    labels_per_class: int = 10  # paper
-    labelled_batches: int = 5  # ours: one meta-gradient is nearly all noise with the paper's two
+    # fewest and most inner steps a meta-gradient reaches back; probe: 6; sampled against truncation bias (paper)
+    truncation: tuple[int, int] = (4, 8)
+    # fewest and most inner steps before a group starts anew (log-uniform); probe: 16 to 256; ours longer, since the
+    # first steps gain most anyway
+    horizon: tuple[int, int] = (48, 256)
+    # inner steps between two evaluations of the meta-objective (the last step always counts); paper: at every new state
+    objective_every: int = 1
+    # fewest and most examples of an inner step, drawn for each unroll; the hand rule is run at 200
+    batch_size: tuple[int, int] = (100, 250)
+    labels_per_class: int = 10  # labelled examples per class in each batch of the meta-objective; paper
+    # batches of the meta-objective, each fitted in turn and scored on the others; ours: one meta-gradient is nearly all
+    # noise with the paper's two
+    labelled_batches: int = 5
+    # the meta-objective; ridge: probe; cross-entropy: ours, since at equal accuracy the cosine distance rewards sparser
+    # features
     objective: MetaObjectiveSettings = field(
-        # ridge: probe; cross-entropy: ours, since at equal accuracy the cosine distance rewards sparser features
         default_factory=lambda: MetaObjectiveSettings(ridge=3.0, standardise_features=True, logit_scale=5.0)
     )
-    regression: float = 0.0  # paper: targets beside the classes; off, see the table of levers
-    estimator: str = "backprop"  # paper; ES and PES cost twice the forward passes and are noisier on short lives
-    sigma: float = 0.01  # ours: a twentieth of the RMS of the shipped theta, 0.23
-    checkpoint_every: int = 0  # a truncation of 8 fits into any memory
-    learning_rate: float = 3e-3  # ours: at the probe's 1e-3 theta barely moved in 800 updates
-    weight_decay: float = 0.0  # ours: off
-    warm_up: int = 20  # ours: Adam's first steps are as large as its later ones, with less to go by
-    final_share: float = 0.05  # ours
-    clip: float = 0.1  # ours: those of small, odd tasks are ten times the others' and as many times as noisy
-    average: float = 0.98  # ours: about the last 50 updates
+    # weight of the ridge error of the tasks' regression targets, where they have some; paper: targets beside the
+    # classes; off, see the table of levers
+    regression: float = 0.0
+    # of the meta-gradient: backprop, es or pes, see `meta_training.estimators`; paper: backprop; the others cost twice
+    # the forward passes and are noisier on short unrolls
+    estimator: str = "backprop"
+    # standard deviation of the noise on theta, for es and pes; ours: a twentieth of the RMS of the shipped theta, 0.23
+    sigma: float = 0.01
+    # inner steps whose intermediates are recomputed in the backward pass instead of being kept: the same gradient in
+    # less memory, for a third more time; 0 keeps all, since a truncation of 8 fits into any memory
+    checkpoint_every: int = 0
+    learning_rate: float = 3e-3  # AdamW's, at its peak; ours: at the probe's 1e-3 theta barely moved in 800 updates
+    weight_decay: float = 0.0  # AdamW's weight decay; ours: off
+    # meta-steps of linear rise to that peak; ours: Adam's first steps are as large as later ones, with less to go by
+    warm_up: int = 20
+    final_share: float = 0.05  # share of the peak left at the end of a cosine decay; ours
+    # largest norm of one group's meta-gradient; ours: those of small, odd tasks are ten times the others' and as many
+    # times as noisy
+    clip: float = 0.1
+    # decay per meta-step of the exponential average of theta, the one that is shipped; ours: about the last 50 updates
+    average: float = 0.98
 
     def __post_init__(self) -> None:
         for name in ("meta_steps", "particles", "groups", "groups_per_step", "objective_every", "labels_per_class"):

@@ -13,18 +13,23 @@ HELP = (
 )
 
 
-def import_modules(arguments: Sequence[str]) -> None:
+def import_modules(arguments: Sequence[str]) -> list[str]:
     """Import what `--import MODULE` names anywhere in the arguments, in their order.
+
+    Returns:
+        The other arguments.
 
     Raises:
         ValueError: no such module. What goes wrong inside one is its own error.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(OPTION, dest="modules", action="append", default=[])
-    for name in parser.parse_known_args(arguments)[0].modules:
+    found, rest = parser.parse_known_args(arguments)
+    for name in found.modules:
         try:
             import_module(name)
         except ModuleNotFoundError as error:
             if not name.startswith(error.name or name):  # a module that this one imports
                 raise
             raise ValueError(f"{OPTION} is {name!r}; allowed: a module that Python finds from here ({error})") from None
+    return rest

@@ -47,8 +47,8 @@ class DistributionSettings:
     inverted_share: float = 0.25
     # most clusters per class, in the families that have clusters; ours: a class need not be one lump
     clusters: int = 3
-    # least and most distance between classes of a decoder's latents; ours: raw inputs then give few-shot accuracies of
-    # 0.45 to 0.85
+    # least and most distance between classes of a decoder's latents; ours: the few-shot accuracy of raw inputs is then
+    # between 0.45 and 0.85
     separation: tuple[float, float] = (0.7, 1.5)
     # ranges of the glyphs' deformations, one of which is drawn for each task; ours: neat to spoilt
     glyphs: tuple[GlyphSettings, ...] = (NEAT_GLYPHS, GlyphSettings(), BROAD_GLYPHS)

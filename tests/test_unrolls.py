@@ -1,4 +1,4 @@
-"""Lives from their numbers: randomness without a state, widths and numbers of particles, births."""
+"""Groups from their numbers: randomness without a state, widths and numbers of particles, starts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ from meta_small import DISTRIBUTION, SETTINGS, same, seeded, trainer
 from torch import Tensor
 
 from metarules.meta_training import PRESETS, MetaTrainingSettings
-from metarules.meta_training.lives import MOST, UNIT, born, draw_widths, particles_for
-from metarules.meta_training.particles import Group, birth
 from metarules.meta_training.randomness import draw_integer, generator_for
+from metarules.meta_training.unrolls import (
+    MOST_PARTICLES,
+    WIDTH_UNIT,
+    Group,
+    draw_group,
+    draw_widths,
+    particles_for,
+    start_group,
+)
 
 
 def tensors(of: Group) -> dict[str, Tensor]:
@@ -80,7 +87,7 @@ def test_drawn_widths_lie_in_their_ranges(
     assert top[0] <= widths[-1] <= top[1]
     for drawn in widths[:-1]:
         assert width[0] <= drawn <= width[1]
-        assert drawn % UNIT == 0 or drawn == width[0]
+        assert drawn % WIDTH_UNIT == 0 or drawn == width[0]
     assert widths == draw_widths(settings, seeded(seed))
     assert draw_widths(replace(settings, usual_net_share=1.0), seeded(seed)) == settings.usual_net
 
@@ -107,7 +114,7 @@ def test_widths_reach_the_ends_of_their_ranges_and_half_are_the_usual():
 def test_larger_nets_are_fewer(sizes: list[int], i: int, particles: int, name: str):
     settings = replace(PRESETS[name].train, particles=particles)
     n = particles_for(tuple(sizes), settings)
-    assert 1 <= n <= MOST * particles
+    assert 1 <= n <= MOST_PARTICLES * particles
     larger = list(sizes)
     larger[i % len(sizes)] += 8
     assert particles_for(tuple(larger), settings) <= n
@@ -127,35 +134,35 @@ def test_a_group_costs_about_what_the_usual_one_does():
     assert particles_for((256, 128, 128, 128, 128, 32), settings) < 10 < 64 < particles_for((64, 32), settings)
 
 
-# ---------------------------------------------------------------------------------------------- births
+# ---------------------------------------------------------------------------------------------- starts
 
 
-def test_a_birth_follows_from_its_numbers_alone():
-    first = born(1, 3, SETTINGS, DISTRIBUTION)
-    born(0, 3, SETTINGS, DISTRIBUTION)
+def test_a_start_follows_from_its_numbers_alone():
+    first = draw_group(1, 3, SETTINGS, DISTRIBUTION)
+    draw_group(0, 3, SETTINGS, DISTRIBUTION)
     torch.manual_seed(99)
-    assert same(tensors(first), tensors(born(1, 3, SETTINGS, DISTRIBUTION)))
+    assert same(tensors(first), tensors(draw_group(1, 3, SETTINGS, DISTRIBUTION)))
     t = trainer(seed=SETTINGS.seed)
     t.step()
-    assert same(tensors(first), tensors(t.born(1, 3)))
+    assert same(tensors(first), tensors(t.new_group(1, 3)))
     others = [(1, 2, 0), (2, 3, 0), (3, 1, 0), (1, 3, 1)]
-    for index, life, seed in others:
-        found = tensors(born(index, life, replace(SETTINGS, seed=seed), DISTRIBUTION))
+    for index, number, seed in others:
+        found = tensors(draw_group(index, number, replace(SETTINGS, seed=seed), DISTRIBUTION))
         assert found["x"].shape != first.task.x.shape or not torch.equal(found["x"], first.task.x)
 
 
-def test_births_are_as_the_settings_say():
+def test_starts_are_as_the_settings_say():
     forms = set()
-    for life in range(30):
-        group = born(0, life, SETTINGS, DISTRIBUTION, dtype=torch.float64)
+    for number in range(30):
+        group = draw_group(0, number, SETTINGS, DISTRIBUTION, dtype=torch.float64)
         n, examples, inputs = group.task.x.shape
         sizes = group.phi.sizes
         assert sizes[0] == inputs and examples == DISTRIBUTION.n_examples
         assert n == particles_for(sizes, SETTINGS) and group.phi.tasks == (n,)
         assert sizes[1:] == SETTINGS.usual_net or (1 <= len(sizes) - 1 <= 2 and sizes[-1] == 4)
         assert group.phi.dtype == group.task.x.dtype == torch.float64
-        assert group.step == 0 and group.twins is None
-        assert 1 <= group.horizon <= 4 and (life == 0 or group.horizon >= 2)
+        assert group.step == 0 and group.opposite is None
+        assert 1 <= group.horizon <= 4 and (number == 0 or group.horizon >= 2)
         assert 6 <= group.batch_size <= 10
         assert float(group.phi.layers[0].W.abs().max()) <= 0.02  # fresh weights: two standard deviations at most
         assert not any(layer.b.any() for layer in group.phi.layers)
@@ -164,11 +171,11 @@ def test_births_are_as_the_settings_say():
     assert {classes for _, classes in forms} == {2, 3}
 
 
-def test_first_lives_are_shortened_so_that_groups_fall_out_of_step():
-    task = born(0, 0, SETTINGS, DISTRIBUTION).task
+def test_first_unrolls_are_shortened_so_that_groups_fall_out_of_step():
+    task = draw_group(0, 0, SETTINGS, DISTRIBUTION).task
     settings = replace(SETTINGS, horizon=(50, 100), truncation=(4, 8))
-    first = [birth((5,), task, settings, seeded(i), age=True).horizon for i in range(40)]
-    later = [birth((5,), task, settings, seeded(i)).horizon for i in range(40)]
+    first = [start_group((5,), task, settings, seeded(i), 0).horizon for i in range(40)]
+    later = [start_group((5,), task, settings, seeded(i)).horizon for i in range(40)]
     assert min(later) >= 50 and max(later) <= 100
     assert 4 <= min(first) < 30 and max(first) <= 100
-    assert born(0, 0, settings, DISTRIBUTION).horizon != born(1, 0, settings, DISTRIBUTION).horizon
+    assert draw_group(0, 0, settings, DISTRIBUTION).horizon != draw_group(1, 0, settings, DISTRIBUTION).horizon

@@ -1,4 +1,4 @@
-"""Kinds of rules: the registry, settings to JSON and back, and a rule from a stranger's file from start to end."""
+"""Doors for strangers: kinds of rules, settings to JSON and back, a rule and a family of tasks of one's own."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import strangers.own_data  # noqa: F401 (registers its data set and its family)
 import torch
-from meta_small import PLAN, SETTINGS, seeded
+from meta_small import PLAN, SETTINGS, TINY, changed, seeded
 from strangers.own_rule import OwnRule, OwnRuleSettings
 
 import metarules
+from metarules.evaluation import cli
 from metarules.inner_loop import learn
 from metarules.meta_training import MetaTrainer, Plan, run
+from metarules.meta_training.options import read_options
 from metarules.pretrained import KINDS, from_plain, load_rule, plain, register_kind, save_rule
-from metarules.tasks import load_dataset, make_task
+from metarules.tasks import DistributionSettings, draw_dataset, draw_tasks, load_dataset, make_task
 from metarules.update_rule import InnerSettings, LocalRule, UpdateRule
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,11 +31,26 @@ STRANGERS = ROOT / "tests" / "strangers"
 OWN_PLAN = replace(PLAN, rule=OwnRuleSettings(lr=0.05))
 
 
-def python(*words: str, fine: bool = True) -> subprocess.CompletedProcess[str]:
+# The command line of meta-training, stopped by hand after its second meta-step.
+STOPPED = """
+import sys
+from metarules.meta_training.__main__ import main
+from metarules.meta_training.progress import Progress
+
+def stop(self, step, scores):
+    if step.number == 2:
+        raise KeyboardInterrupt
+
+Progress.watch = stop
+sys.exit(main())
+"""
+
+
+def python(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
     """A command as a stranger gives it, in the folder of her own files."""
     command = [sys.executable, *words]
     done = subprocess.run(command, cwd=STRANGERS, capture_output=True, text=True, check=False)
-    assert (done.returncode == 0) is fine, done.stderr
+    assert done.returncode == status, done.stderr
     return done
 
 
@@ -136,7 +154,7 @@ def test_a_card_never_causes_an_import(tmp_path: Path):
     path = save_rule(OwnRule(), tmp_path / "own.safetensors")
     assert load_rule(path).card["module"] == "strangers.own_rule"
     code = f"import metarules, sys; sys.path.insert(0, '..'); metarules.load_rule({str(path)!r})"
-    said = python("-c", code, fine=False).stderr.splitlines()[-1]
+    said = python("-c", code, status=1).stderr.splitlines()[-1]
     assert said == (
         "ValueError: kind in own.safetensors is 'own'; allowed: local, paper; import the module 'strangers.own_rule' "
         "first, which the card says registers it"
@@ -179,3 +197,47 @@ def test_an_own_rule_lives_like_ours_in_python(tmp_path: Path):
     assert after.state.layers[0].W.isfinite().all()
     double = save_rule(resumed.double(), tmp_path / "double.safetensors")
     assert torch.equal(theta(load_rule(double)), theta(resumed))
+
+
+def test_an_own_rule_lives_like_ours_on_the_command_line(tmp_path: Path):
+    train = ["-m", "metarules.meta_training", "--import", "own_rule", "--preset", "demo", *TINY, "--meta-steps", "4"]
+    train += ["--kind", "own", "--rule.lr", "0.05", "--rule.start", "0.7", "0.9", "--threads", "1", "--device", "cpu"]
+    train += ["--out", str(tmp_path / "run")]
+    python("-c", STOPPED, *train[2:], status=130)
+    assert not (tmp_path / "run" / "snapshots" / "000004.safetensors").exists()
+    python(*train, "--resume")
+    card = json.loads((tmp_path / "run" / "rule.json").read_text())
+    assert (card["kind"], card["module"]) == ("own", "own_rule")
+    assert card["settings"] == {"lr": 0.05, "start": [0.7, 0.9]}
+    assert " --import own_rule --kind own " in card["command"]
+    assert " --rule.lr 0.05 --rule.start 0.7 0.9 " in card["command"]
+    judge = ["-m", "metarules.evaluation", "--import", "own_rule", "--rule", str(tmp_path / "run" / "rule.safetensors")]
+    judge += ["--data", "blobs", "--net", "2-8-4", "--no-baselines", "--labels-per-class", "3", "--splits", "2"]
+    assert "rule.safetensors" in python(*judge, "--seeds", "1", "--steps", "3").stdout
+
+
+# ---------------------------------------------------------------------------------------------- a stranger's data
+
+
+def test_an_own_data_set_is_on_the_command_line_of_the_evaluation(capsys: pytest.CaptureFixture[str]):
+    words = ["--import", "strangers.own_data", "--data", "waves", "--data-option", "n_inputs=9", "--net", "9-8-4"]
+    assert cli.main([*words, "--rule", "hebb", "--no-baselines", "--splits", "2", "--seeds", "1", "--steps", "3"]) == 0
+    assert "hebb" in capsys.readouterr().out
+    assert cli.main(["--import", "strangers.no_file"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: --import is 'strangers.no_file'; allowed: a module that Python finds from here (No ")
+
+
+def test_an_own_family_takes_part_where_the_weights_name_it(tmp_path: Path):
+    assert "waves" not in DistributionSettings().weights and "waves" not in PLAN.data.held_out
+    plan = changed(PLAN, data={"weights": {"glyphs": 0.5, "waves": 1.0}})
+    names = {draw_tasks(plan.data, None, 1, seeded(i)).name for i in range(8)}
+    assert "waves" in names and plan.data.held_out == ("glyphs", "decoders", "waves")
+    assert " --import strangers.own_data " in plan.command()
+    held_out = draw_dataset(replace(plan.data, weights={"waves": 1.0}), "validation", seeded())
+    same_seed = draw_dataset(replace(plan.data, weights={"waves": 1.0}), "train", seeded())
+    assert held_out.x.shape == same_seed.x.shape and not torch.equal(held_out.x, same_seed.x)
+    assert "waves" in load_rule(run(tmp_path / "run", plan)).card["validation"][0]
+    assert (tmp_path / "run" / "log.csv").read_text().splitlines()[0].endswith(",glyphs,decoders,waves")
+    words = ["--out", "x", "--import", "strangers.own_data", "--data.weights", "glyphs", "0.5", "waves", "1"]
+    assert read_options([*words, "--data.usual-share", "1"]).plan.data.weights == plan.data.weights

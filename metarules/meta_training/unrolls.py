@@ -1,4 +1,8 @@
-"""Persistent particles: groups of base models in the middle of their lives, carried from one truncation to the next.
+"""Truncated unrolls: groups of base models, carried from one truncation to the next until they start anew.
+
+A group of particles shares one net and one form of task. What it starts from follows from its numbers alone: which net,
+how many particles, which tasks, how long. Breadth of data and of nets is what keeps a rule from over-fitting (README,
+Sources); the paper samples both for every particle.
 
 Source: Metz et al., ICLR 2019, section 4 and appendix: phi is carried into the next truncated unroll; unroll length and
 total number of inner steps are both sampled, which limits truncation bias.
@@ -17,60 +21,72 @@ from torch.utils.checkpoint import checkpoint
 from metarules.base_model import BaseModelState, InitSettings, forward_unchecked, init_state
 from metarules.inner_loop import check_finite
 from metarules.meta_objective import MetaObjectiveSettings, one_hot, score_in_turn
-from metarules.meta_training.randomness import draw_integer
+from metarules.meta_training.randomness import draw_integer, generator_for
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.tasks import Task
+from metarules.tasks.distribution import DistributionSettings, draw_form, draw_tasks
 from metarules.update_rule import Batch, UpdateRule
+
+WIDTH_UNIT = 8  # hidden widths are multiples of it where the range allows: what matrix products like
+PAIRS_PER_UNIT = 25.0  # pairs of units cost as much as one unit's update network: ours, LocalRule at batches of 200
+MOST_PARTICLES = 4  # times the usual number, for the smallest nets: their data must be rendered too
 
 
 @dataclass(frozen=True)
-class Twins:
-    """What `estimators.pes` carries through a life besides phi, which lives under theta + noise.
+class Opposite:
+    """What `estimators.pes` carries through an unroll besides the phi under theta + noise."""
 
-    Attributes:
-        other: the base models that live under theta - noise [particles].
-        noise: sum of all noise of this life, by parameter name.
-    """
-
-    other: BaseModelState
-    noise: dict[str, Tensor]
+    phi: BaseModelState  # the base models under theta - noise [particles]
+    noise: dict[str, Tensor]  # sum of all noise of this unroll, by parameter name
 
 
 @dataclass(frozen=True)
 class Group:
-    """Particles of one architecture that live and die together.
+    """Particles of one net that are unrolled together."""
 
-    Attributes:
-        phi: their base models [particles].
-        task: their data [particles, N, n_0].
-        step: inner steps lived.
-        horizon: inner steps at which they are born anew.
-        batch_size: examples of each inner step in this life.
-        twins: see there; None for the other estimators, and at birth.
-    """
-
-    phi: BaseModelState
-    task: Task
-    step: int
-    horizon: int
-    batch_size: int
-    twins: Twins | None = None
+    phi: BaseModelState  # their base models [particles]
+    task: Task  # their data [particles, N, n_0]
+    number: int  # how often this group has started anew
+    step: int  # inner steps so far
+    horizon: int  # inner steps after which it starts anew
+    batch_size: int  # examples of each inner step in this unroll
+    opposite: Opposite | None = None  # see there; None for the other estimators, and at the start
 
     @property
     def over(self) -> bool:
-        """True when this life has ended."""
+        """True when the horizon is reached."""
         return self.step >= self.horizon
 
 
-def birth(
-    widths: tuple[int, ...],
-    task: Task,
+def draw_group(
+    index: int,
+    number: int,
     settings: MetaTrainingSettings,
-    generator: torch.Generator,
+    distribution: DistributionSettings,
     *,
-    age: bool = False,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> Group:
-    """A new group on `task`; with `age` its first life is shortened at random, so that groups fall out of step."""
+    """A group at its start, a function of its numbers and the seed alone.
+
+    Args:
+        index: which of the groups, 0 .. groups - 1.
+        number: 0 for its first unroll, which is cut short at random, so that groups fall out of step.
+        settings, distribution: of the run.
+        dtype, device: of phi and the task.
+    """
+    generator = generator_for(settings.seed, "life", index, number)
+    form = draw_form(distribution, generator)
+    widths = draw_widths(settings, generator)
+    n = particles_for((form.n_inputs, *widths), settings)
+    task = draw_tasks(distribution, form, n, generator).to(device=device, dtype=dtype)
+    return start_group(widths, task, settings, generator, number)
+
+
+def start_group(
+    widths: tuple[int, ...], task: Task, settings: MetaTrainingSettings, generator: torch.Generator, number: int = 1
+) -> Group:
+    """A group on `task`, its base models drawn anew; number 0 has its horizon shortened at random."""
     phi = init_state(
         (task.x.shape[-1], *widths),
         tasks=task.x.shape[:1],
@@ -79,13 +95,38 @@ def birth(
         dtype=task.x.dtype,
     )
     horizon = draw_integer(*settings.horizon, generator, log=True)
-    if age:
+    if number == 0:
         horizon = draw_integer(settings.truncation[0], max(horizon, settings.truncation[0]), generator)
-    return Group(phi.to(task.x.device), task, 0, horizon, draw_integer(*settings.batch_size, generator))
+    return Group(phi.to(task.x.device), task, number, 0, horizon, draw_integer(*settings.batch_size, generator))
+
+
+def draw_widths(settings: MetaTrainingSettings, generator: torch.Generator) -> tuple[int, ...]:
+    """Widths of a net's layers above the input: the usual net, or depth and every width drawn for themselves."""
+    s = settings
+    usual = float(torch.rand((), generator=generator)) < s.usual_net_share
+    depth = draw_integer(*s.depth, generator)
+    drawn = [_width(s.width, generator) for _ in range(depth - 1)] + [_width(s.top, generator)]
+    return s.usual_net if usual else tuple(drawn)
+
+
+def particles_for(sizes: tuple[int, ...], settings: MetaTrainingSettings) -> int:
+    """How many base models of these sizes (input included) cost what `settings.particles` of the usual ones cost."""
+    share = _cost((64, *settings.usual_net)) / _cost(sizes)
+    return max(1, min(MOST_PARTICLES * settings.particles, round(settings.particles * share)))
+
+
+def _cost(sizes: tuple[int, ...]) -> float:
+    """Of an inner step, in units of one base model's neuron: update networks by neuron, weights by pair of neurons."""
+    return sum(sizes) + sum(a * b for a, b in zip(sizes, sizes[1:], strict=False)) / PAIRS_PER_UNIT
+
+
+def _width(span: tuple[int, int], generator: torch.Generator) -> int:
+    width = draw_integer(*span, generator, log=True)
+    return max(span[0], width // WIDTH_UNIT * WIDTH_UNIT)
 
 
 class _Drawn(NamedTuple):
-    """The data of one inner step: its batch and, where the meta-objective looks, its labelled batches."""
+    """The data of one inner step: its batch and, where the meta-objective is evaluated, its labelled batches."""
 
     batch: Batch
     labelled: Sequence[Batch] | None
@@ -97,8 +138,8 @@ def truncated_loss(
     """Unroll a group for a sampled number of steps and take the meta-objective along the way.
 
     Returns:
-        The mean meta-objective over looks and particles, with its graph back to theta; and the group as it then stands,
-        cut off from the graph.
+        The mean meta-objective over its evaluations and particles, with its graph back to theta; and the group as it
+        then stands, cut off from the graph.
 
     Raises:
         DivergenceError: phi stopped being finite.
@@ -121,8 +162,8 @@ def truncated_loss(
         else:
             made = _advance(rule, phi, part, done, group.task.n_classes, s)
         phi, total = made[0], total + made[1]
-    looks = sum(step.labelled is not None for step in steps)
-    return total / looks, replace(group, phi=phi.detach(), step=group.step + length)
+    evaluations = sum(step.labelled is not None for step in steps)
+    return total / evaluations, replace(group, phi=phi.detach(), step=group.step + length)
 
 
 def _advance(
