@@ -150,7 +150,7 @@ def test_the_papers_rule_has_its_own_settings():
     rule = plan.make_rule()
     assert isinstance(rule, PaperRule) and rule.settings.kernel == 5
     assert parsed(plan.command()) == plan
-    with pytest.raises(ValueError, match=r"^set names 'rule.signals'; allowed: .*rule\.delta_channels"):
+    with pytest.raises(ValueError, match=r"^set names 'rule.signals'; allowed: .*rule\.signals"):
         plan.with_values(["rule.signals=3"])
 
 

@@ -166,6 +166,7 @@ def _build(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     card = _read_card(name, metadata)
     check_choice(f"kind in {name}", card.get("kind"), sorted(_KINDS))
     rule_type, settings_type = _KINDS[card["kind"]]
+    card, tensors = _renamed(rule_type, card, tensors)
     given = _section(f"settings in {name}", card.get("settings"), settings_type)
     dtype = next(iter(tensors.values())).dtype if tensors else torch.float32
     if dtype not in FLOATS:
@@ -191,6 +192,16 @@ def _build(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     rule.recommended = _inner_settings(name, card.get("recommended"))
     rule.card = card
     return rule
+
+
+def _renamed(
+    rule_type: type[UpdateRule], card: dict[str, Any], tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Settings and tensors of an older file under today's names, see `UpdateRule.renamed`."""
+    new = rule_type.renamed
+    if isinstance(card.get("settings"), Mapping):
+        card = {**card, "settings": {new.get(name, name): value for name, value in card["settings"].items()}}
+    return card, {".".join(new.get(part, part) for part in name.split(".")): t for name, t in tensors.items()}
 
 
 def _read_card(name: str, metadata: Mapping[str, str]) -> dict[str, Any]:
