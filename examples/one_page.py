@@ -20,6 +20,7 @@ TERMS = (
     *("0_order", "1_order", "decorr_x", "hebb", "large_decay", "lin_lower_symm", "lin_upper_psd", "lin_upper_symm"),
     *("rbf", "sqr_lower_symm", "sqr_upper_symm", "w_base", "soft"),
 )
+START = {"decorr_x": 0.9, "hebb": 0.8, "soft": 0.3}  # coefficients of a new theta; those of the other terms are 0.05
 
 
 def rms(a: Tensor, dim: int, eps: float = 1e-6) -> Tensor:
@@ -51,31 +52,28 @@ def new_phi(sizes: list[int], std: float = 0.01) -> Phi:
 # ---------------------------------------------------------------------------------------------- the learned rule
 
 
-def new_theta(g: torch.Generator, dtype: torch.dtype = torch.float32) -> Theta:
+def new_theta(g: torch.Generator) -> Theta:
     def draw(c_in: int, c_out: int, fan: int = 0) -> Tensor:  # normal, cut at two sigma, sigma = 1 / sqrt(fan)
-        drawn = torch.nn.init.trunc_normal_(torch.empty(c_in, c_out, dtype=dtype), 0, 1, -2, 2, generator=g)
-        return drawn / (fan or c_in) ** 0.5
+        return torch.nn.init.trunc_normal_(torch.empty(c_in, c_out), 0, 1, -2, 2, generator=g) / (fan or c_in) ** 0.5
 
-    def zeros(*shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=dtype)
-
-    seen = 5 + D + 11  # numbers that a neuron sees: of each example, from above, and of itself
-    start = {"hebb": 0.8, "decorr_x": 0.9, "soft": 0.3}
+    z, seen = torch.zeros, 5 + D + 11  # numbers that a neuron sees: of each example, from above, and of itself
     theta = {
-        "network.from_example": draw(5 + D, C, seen), "network.from_neuron": draw(11, C, seen),
-        "network.bias_1": zeros(C), "network.from_hidden": draw(C, C, 2 * C),
-        "network.from_mean": draw(C, C, 2 * C), "network.bias_2": zeros(C),
-        "top.from_example": draw(5, C), "top.bias_1": zeros(C), "top.from_hidden": draw(C, D, 3 * C),
-        "top.from_mean": draw(C, D, 3 * C), "top.from_layer": draw(C, D, 3 * C), "top.bias_2": zeros(D),
-        "delta_readout": draw(C, D),
-        "forward_readout.upper": draw(C, 8 * G), "forward_readout.upper_bias": zeros(8 * G),
-        "forward_readout.lower": draw(C, 7 * G), "forward_readout.lower_bias": zeros(7 * G),
-        "forward_readout.coefficients": torch.tensor([start.get(k, 0.05) for k in TERMS], dtype=dtype),
-        "forward_readout.gates": zeros(C, 13),
-        "bias_readout": zeros(C, 1), "bias_offset": zeros() - 0.3,
-        "log_temperature": torch.tensor(0.3, dtype=dtype).log(), "log_lr": zeros(),
+        "network.from_example": draw(5 + D, C, seen), "network.from_neuron": draw(11, C, seen), "network.bias_1": z(C),
+        "network.from_hidden": draw(C, C, 2 * C), "network.from_mean": draw(C, C, 2 * C), "network.bias_2": z(C),
+        "top.from_example": draw(5, C), "top.bias_1": z(C), "top.from_hidden": draw(C, D, 3 * C),
+        "top.from_mean": draw(C, D, 3 * C), "top.from_layer": draw(C, D, 3 * C), "top.bias_2": z(D),
+        "delta_readout": draw(C, D), "bias_readout": z(C, 1), "bias_offset": torch.tensor(-0.3),
+        "forward_readout.upper": draw(C, 8 * G), "forward_readout.upper_bias": z(8 * G),
+        "forward_readout.lower": draw(C, 7 * G), "forward_readout.lower_bias": z(7 * G),
+        "forward_readout.coefficients": torch.tensor([START.get(name, 0.05) for name in TERMS]),
+        "forward_readout.gates": z(C, len(TERMS)),
+        "log_temperature": torch.tensor(0.3).log(), "log_lr": torch.tensor(0.0),
     }  # fmt: skip
     return {name: value.requires_grad_() for name, value in theta.items()}
+
+
+def part(theta: Theta, of: str) -> Theta:
+    return {name.removeprefix(of): value for name, value in theta.items() if name.startswith(of)}
 
 
 def weight_stats(phi: Phi, l: int) -> Tensor:
@@ -105,27 +103,29 @@ def what_neurons_see(theta: Theta, phi: Phi, x: Tensor, z: Tensor, l: int) -> di
 
 def network(theta: Theta, example: Tensor, neuron: Tensor) -> Tensor:
     """The small network on every neuron: h [B, n, C] from what the neuron sees of each example, and of itself."""
-    t = {name.removeprefix("network."): value for name, value in theta.items()}
+    t = part(theta, "network.")
     first = torch.relu(example @ t["from_example"] + neuron @ t["from_neuron"] + t["bias_1"])
     return first + torch.relu(first @ t["from_hidden"] + first.mean(0) @ t["from_mean"] + t["bias_2"])
 
 
 def top_signal(theta: Theta, example: Tensor) -> Tensor:
     """d^L [B, n, D], which starts the way down: what the top layer tells itself."""
-    t = {name.removeprefix("top."): value for name, value in theta.items()}
+    t = part(theta, "top.")
     a = torch.relu(example @ t["from_example"] + t["bias_1"])
     d = a @ t["from_hidden"] + a.mean(0) @ t["from_mean"] + a.mean(1, keepdim=True) @ t["from_layer"] + t["bias_2"]
     return d / rms(d, -1)
 
 
-def terms(theta: Theta, W: Tensor, s_low: Tensor, s_up: Tensor, share: Tensor, h_low: Tensor, h_up: Tensor) -> Tensor:
-    """The thirteen things a weight can compute from the two neurons it joins [13, i, j], in the order of TERMS."""
+def terms(
+    theta: Theta, W: Tensor, s_low: Tensor, s_up: Tensor, share: Tensor, h_low: Tensor, h_up: Tensor
+) -> dict[str, Tensor]:
+    """What a weight can compute from the two neurons it joins, [i, j] each; the step subtracts their mix."""
     B, n = s_up.shape
-    t = {name.removeprefix("forward_readout."): value for name, value in theta.items()}
+    t = part(theta, "forward_readout.")
     zero_j, first_j, rbf_j, lin_j, psd_j, sqr_j, lin_jj, sqr_jj = (h_up @ t["upper"] + t["upper_bias"]).split(G, -1)
     zero_i, first_i, rbf_i, lin_i, sqr_i, lin_ii, sqr_ii = (h_low @ t["lower"] + t["lower_bias"]).split(G, -1)
 
-    def R(bottom: Tensor, top: Tensor) -> Tensor:  # a low-rank matrix of two read-outs
+    def R(bottom: Tensor, top: Tensor) -> Tensor:  # a low-rank matrix of two read-outs of h
         return torch.einsum("big,bjg->ij", bottom, top) / (B * G)
 
     def M(bottom: Tensor, top: Tensor) -> Tensor:  # a symmetric one without its diagonal
@@ -135,19 +135,29 @@ def terms(theta: Theta, W: Tensor, s_low: Tensor, s_up: Tensor, share: Tensor, h
     w = W / rms(W, 0)
     sign, large = w.sign(), (1 + w.square()).sqrt() - 1
     q = w @ (s_up.T @ s_up) / (B * n**0.5)
-    return torch.stack([
-        R(zero_i, zero_j), w * R(first_i, first_j), q / (q.square().mean() + 1e-8).sqrt(), -s_low.T @ s_up / B,
-        w.square() * sign, M(lin_i, lin_ii) @ w, w @ R(psd_j, psd_j) / n**0.5, w @ M(lin_jj, lin_j),
-        torch.exp(-w.square()) * R(rbf_i, rbf_j), sign * (M(sqr_i, sqr_ii) @ large), sign * (large @ M(sqr_jj, sqr_j)),
-        w, -s_low.T @ share / B,
-    ])  # fmt: skip
+    return {
+        "0_order": R(zero_i, zero_j),
+        "1_order": w * R(first_i, first_j),
+        "rbf": torch.exp(-w.square()) * R(rbf_i, rbf_j),
+        "hebb": -s_low.T @ s_up / B,
+        "soft": -s_low.T @ share / B,
+        "decorr_x": q / (q.square().mean() + 1e-8).sqrt(),
+        "w_base": w,
+        "large_decay": w.square() * sign,
+        "lin_lower_symm": M(lin_i, lin_ii) @ w,
+        "lin_upper_symm": w @ M(lin_jj, lin_j),
+        "lin_upper_psd": w @ R(psd_j, psd_j) / n**0.5,
+        "sqr_lower_symm": sign * (M(sqr_i, sqr_ii) @ large),
+        "sqr_upper_symm": sign * (large @ M(sqr_jj, sqr_j)),
+    }
 
 
-def mix(theta: Theta, T: Tensor, h_mean: Tensor) -> Tensor:
+def mix(theta: Theta, T: dict[str, Tensor], h_mean: Tensor) -> Tensor:
     """change_W [i, j]: terms brought to one size, weighed, gated by the upper neuron, added up, and bounded."""
-    gates = 1 + torch.tanh(h_mean @ theta["forward_readout.gates"]).T  # [13, j]
-    weight = theta["forward_readout.coefficients"][:, None] * gates
-    change = (T / rms(T, 1, 1e-3) * weight[:, None]).sum(0)
+    gates = 1 + torch.tanh(h_mean @ theta["forward_readout.gates"])  # [j, 13]
+    a = theta["forward_readout.coefficients"]
+    parts = [a[k] * gates[:, k] * T[name] / rms(T[name], 0, 1e-3) for k, name in enumerate(TERMS)]
+    change = torch.stack(parts).sum(0)
     return change / (1 + change.square().mean(0) / 4).sqrt()
 
 

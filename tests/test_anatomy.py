@@ -83,6 +83,7 @@ def test_contributions_add_up_to_the_change(rule: Any, trace: Any):
         else:
             assert tuple(c.parts) == (*TERMS, "offset", "keep_size") and set(c.added) == {"growth"}
         assert torch.allclose(c.change, trace.change_W[l], atol=1e-12)
+        assert torch.allclose(sum(c.pushes.values()), trace.delta_W[l], atol=1e-12)
         shares = c.shares()
         assert torch.allclose(sum(shares.values()), torch.ones((), dtype=torch.float64), atol=1e-9)
         if rule.settings.term_scales:

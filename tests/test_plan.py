@@ -150,8 +150,8 @@ def test_the_papers_rule_has_its_own_settings():
     rule = plan.make_rule()
     assert isinstance(rule, PaperRule) and rule.settings.kernel == 5
     assert parsed(plan.command()) == plan
-    with pytest.raises(ValueError, match=r"^set names 'rule.signals'; allowed: .*rule\.signals"):
-        plan.with_values(["rule.signals=3"])
+    with pytest.raises(ValueError, match=r"^set names 'rule.hebb'; allowed: .*rule\.signals"):
+        plan.with_values(["rule.hebb=3"])
 
 
 def test_a_shell_takes_the_command_as_it_is():

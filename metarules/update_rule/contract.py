@@ -78,7 +78,9 @@ class Trace:
 
 
 class UpdateRule(nn.Module):
-    """Base class of all rules. A subclass writes `step`; calling the rule checks the input, then steps.
+    """Base class of all rules. A subclass writes `step_traced`, and `step` too where a step alone can be cheaper.
+
+    Calling the rule checks the input, then steps.
 
     theta, where a rule has any, are its `nn.Parameter`s, so that optimisers, `state_dict` and
     `torch.func.functional_call` work as for any module.
@@ -114,7 +116,7 @@ class UpdateRule(nn.Module):
         return self.step_traced(phi, batch).next_state
 
     def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
-        """`trace` on input already checked. A subclass writes this, and `step` too where it can be cheaper."""
+        """`trace` on input already checked."""
         raise NotImplementedError(f"{type(self).__name__} must define step_traced")
 
     def init_extra(self, phi: BaseModelState, generator: torch.Generator | None = None) -> BaseModelState:

@@ -48,7 +48,7 @@ def hidden(
     above: Float[Tensor, "*tasks units upper"] | None,
     scale: Float[Tensor, "inputs"] | None = None,
 ) -> Float[Tensor, "*tasks units batch C"]:
-    """h^l, as `UpdateNetwork` and with its arguments."""
+    """h^l, as `UpdateNetwork` of its `inputs`, and with their arguments."""
     own = torch.cat([weight_stats(below, above), b.unsqueeze(-1)], -1).unsqueeze(EXAMPLES)
     feed, kept = FEATURES, [own, x, z, d, net.norm.beta]
     for i, (conv, unit) in enumerate(zip(net.convs, net.units, strict=True)):

@@ -132,17 +132,10 @@ class UpdateNetwork(nn.Module):
         self.units = nn.ModuleList(UnitBlock(kernel, channels) for _ in widths)
 
     def forward(
-        self,
-        x: Float[Tensor, "*tasks batch units"],
-        z: Float[Tensor, "*tasks batch units"],
-        d: Float[Tensor, "*tasks batch units D"],
-        b: Float[Tensor, "*tasks units"],
-        below: Float[Tensor, "*tasks lower units"] | None,
-        above: Float[Tensor, "*tasks units upper"] | None,
-        scale: Float[Tensor, "inputs"] | None = None,
+        self, inputs: Float[Tensor, "*tasks batch units inputs"], scale: Float[Tensor, "inputs"] | None = None
     ) -> Float[Tensor, "*tasks batch units C"]:
-        """h^l. `below` is W^l (None at the input), `above` W^{l+1} (None at the top), `scale` one factor an input."""
-        a = self.inputs(x, z, d, b, below, above)
+        """h^l from `inputs`; `scale` holds one factor for each of them."""
+        a = inputs
         for i, (conv, unit) in enumerate(zip(self.convs, self.units, strict=True)):
             a = unit(conv(a, scale if i == 0 else None))
         return a
@@ -156,7 +149,10 @@ class UpdateNetwork(nn.Module):
         below: Float[Tensor, "*tasks lower units"] | None,
         above: Float[Tensor, "*tasks units upper"] | None,
     ) -> Float[Tensor, "*tasks batch units inputs"]:
-        """What the first convolution gets: [weight_stats 8, bias, x, z, sin, cos, d ..], after batch norm."""
+        """What a layer's neurons see: [weight_stats 8, bias, x, z, sin, cos, d ..], batch norm over all from x on.
+
+        `below` is W^l (None at the input), `above` W^{l+1} (None at the top).
+        """
         angle = unit_angles(x.shape[-1], x).expand_as(x)
         seen = torch.stack([x, z, torch.sin(angle), torch.cos(angle)], -1)
         own = torch.cat([weight_stats(below, above), b.unsqueeze(-1)], -1).unsqueeze(BATCH_AXIS)

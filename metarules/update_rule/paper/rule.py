@@ -185,7 +185,8 @@ class PaperRule(LearnedRule):
         h: dict[int, Tensor] = {}
         delta: dict[int, Tensor] = {}
         for l in range(phi.depth, -1, -1):
-            h[l] = self.network(acts.x[l], acts.z[l], d[l], *self._around(phi, l), self._input_factors(d[l]))
+            seen = self.network.inputs(acts.x[l], acts.z[l], d[l], *self._around(phi, l))
+            h[l] = self.network(seen, self._input_factors(d[l]))
             if l:
                 delta[l] = self._delta(d[l], acts.z[l], h[l])
                 d[l - 1] = send_down(delta[l], self._backward_weights(phi, l))

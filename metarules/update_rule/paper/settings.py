@@ -27,8 +27,8 @@ class PaperRuleSettings:
     top_kernel: int = 5  # length of the top network's first convolution, odd; authors' code
     lr: float = 1e-4  # inner step size; authors' code
     backward_update: str = "identical"  # see `learned.BACKWARD_UPDATES`; authors' code: identical_updates=True
-    term_scales: Mapping[str, float | int] = field(default_factory=dict, hash=False)  # factors on a_k; 0: off
-    input_scales: Mapping[str, float | int] = field(default_factory=dict, hash=False)  # factors on inputs of h; 0: off
+    term_scales: Mapping[str, float] = field(default_factory=dict, hash=False)  # factors on a_k; 0: off
+    input_scales: Mapping[str, float] = field(default_factory=dict, hash=False)  # factors on inputs of h; 0: off
 
     def __post_init__(self) -> None:
         sizes = ("channels", "signals", "readouts", "top_channels", "top_units", "kernel", "top_kernel")
