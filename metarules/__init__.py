@@ -23,8 +23,10 @@ V       layers[l - 1].V          [*tasks, n_{l-1}, n_l]               backward w
 h       trace.h[l]               [*tasks, B, n_l, C]                  hidden state of the update network on each neuron
 d       trace.d[l]               [*tasks, B, n_l, D]                  signal arriving from above through V
 delta   trace.delta[l]           [*tasks, B, n_l, D]                  signal sent further down
-delta-W trace.change_W[l]        [*tasks, n_{l-1}, n_l]               change of W before the step size
-terms   trace.terms[l][name]     [*tasks, n_{l-1}, n_l]               what delta-W is mixed from
+delta-W trace.delta_W[l]         [*tasks, n_{l-1}, n_l]               change of W before decay and step size
+        trace.change_W[l]        [*tasks, n_{l-1}, n_l]               -delta-W, what the step subtracts (the authors'
+                                                                      sign): W <- (1 - lr) W - lr change_W
+terms   trace.terms[l][name]     [*tasks, n_{l-1}, n_l]               what change_W is mixed from, same sign
 lambda  ridge                    number > 0                           penalty of the meta-objective's ridge regression
 K       labels_per_class         whole number                         labelled examples per class in a few-shot probe
 ======= ======================== ==================================== ===============================================

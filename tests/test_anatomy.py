@@ -30,7 +30,7 @@ def rule(request: pytest.FixtureRequest, generator: torch.Generator) -> Any:
         made: Any = LocalRule(LocalRuleSettings(channels=6, signals=3), dtype=torch.float64)
         terms, inputs = {"hebb": 0.5, "rbf": 0.0}, {"softmax": 0.0, "bias": 2.0}
     else:
-        sizes = {"channels": 10, "delta_channels": 6, "readout_channels": 3, "top_channels": 10, "top_units": 8}
+        sizes = {"channels": 10, "signals": 6, "readouts": 3, "top_channels": 10, "top_units": 8}
         made = PaperRule(PaperRuleSettings(**sizes), dtype=torch.float64)
         terms, inputs = {"hebb": 0.5, "rbf": 0.0}, {"unit_id": 0.0, "bias": 2.0}
     with torch.no_grad():  # a fresh theta has zeros (gates, offsets) that would hide mistakes
@@ -65,7 +65,7 @@ def test_inputs_fed_to_the_network_give_h(rule: Any, phi: Any, trace: Any):
         else:
             assert set(found) == set(PAPER_INPUTS)
             h = torch.cat(expected, -1)
-            for conv, unit in zip(rule.hidden.convs, rule.hidden.units, strict=True):
+            for conv, unit in zip(rule.network.convs, rule.network.units, strict=True):
                 h = unit(conv(h))
         assert torch.allclose(h, trace.h[l], atol=1e-12), l
 
@@ -83,6 +83,7 @@ def test_contributions_add_up_to_the_change(rule: Any, trace: Any):
         else:
             assert tuple(c.parts) == (*TERMS, "offset", "keep_size") and set(c.added) == {"growth"}
         assert torch.allclose(c.change, trace.change_W[l], atol=1e-12)
+        assert torch.allclose(sum(c.pushes.values()), trace.delta_W[l], atol=1e-12)
         shares = c.shares()
         assert torch.allclose(sum(shares.values()), torch.ones((), dtype=torch.float64), atol=1e-9)
         if rule.settings.term_scales:
@@ -103,8 +104,8 @@ def test_refusals(rule: Any, phi: Any, trace: Any):
         named_inputs(hebb, phi, trace, 1)
     with pytest.raises(TypeError, match=r"rule is a .*; allowed: a LocalRule or a PaperRule"):
         contributions(hebb, trace, 1)
-    for layer in (-1, 4, 1.5):
-        with pytest.raises((ValueError, TypeError), match="layer is"):
+    for layer in (-1, 4):
+        with pytest.raises(ValueError, match=f"layer is {layer}"):
             named_inputs(rule, phi, trace, layer)
     for layer in (0, 4):
         with pytest.raises(ValueError, match=f"layer is {layer}"):

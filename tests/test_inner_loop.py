@@ -22,9 +22,7 @@ SIZES = (6, 5, 4)
 N = 30
 DOUBLE = torch.float64
 SMALL_LOCAL = LocalRuleSettings(channels=4, signals=2, readouts=1)
-SMALL_PAPER = PaperRuleSettings(
-    channels=5, delta_channels=3, readout_channels=2, top_channels=6, top_units=SIZES[-1], lr=0.05
-)
+SMALL_PAPER = PaperRuleSettings(channels=5, signals=3, readouts=2, top_channels=6, top_units=SIZES[-1], lr=0.05)
 RULES: dict[str, Callable[[], UpdateRule]] = {
     "local": lambda: LocalRule(SMALL_LOCAL, dtype=DOUBLE),
     "local, V learns apart": lambda: LocalRule(LocalRuleSettings(channels=4, backward_update="separate"), dtype=DOUBLE),

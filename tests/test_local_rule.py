@@ -141,6 +141,9 @@ def test_trace_and_step_agree_and_have_the_stated_shapes():
     rule, phi, x = shaken(), state(tasks=(2,)), inputs(2, 9, 7)
     trace = rule.trace(phi, x)
     assert_same(trace.next_state, rule(phi, x), 1e-13)  # a trace takes the plain path
+    for l, (p, q) in enumerate(zip(phi.layers, trace.next_state.layers, strict=True), start=1):
+        torch.testing.assert_close(q.W, (1 - rule.lr) * p.W + rule.lr * trace.delta_W[l], rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(q.b, (1 - rule.lr) * p.b + rule.lr * trace.delta_b[l], rtol=1e-12, atol=1e-14)
     assert set(trace.h) == set(trace.d) == set(trace.delta) == set(trace.z) == set(trace.x) == {0, 1, 2, 3}
     assert set(trace.terms) == set(trace.change_W) == set(trace.change_b) == {1, 2, 3}
     assert (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from meta_small import DISTRIBUTION, SETTINGS
-from strangers import local_terms
+from strangers.own_terms import instar
 from torch import Tensor
 
 from metarules import load_dataset, load_rule, make_task, save_rule
@@ -101,18 +101,18 @@ def test_registering_leaves_the_papers_rule_and_the_shipped_rule_alone():
     assert len(LOCAL_TERMS) == 13 and "instar" not in LOCAL_TERMS
     shipped = load_rule("local")
     assert isinstance(shipped, LocalRule) and shipped.settings.terms == LOCAL_TERMS
-    assert len(TERMS) == 12 and PaperRule().change_of_W.a.shape == (12,)
+    assert len(TERMS) == 12 and PaperRule().forward_readout.coefficients.shape == (12,)
 
 
 def test_what_is_refused():
     assert isinstance(get_term("instar"), Term)
     again = register_term("instar", meaning="the same function, from a cell that is run twice", start=0.1)
-    again(local_terms.instar)
+    again(instar)
 
     def another(c: TermInputs) -> Tensor:
         return c.w
 
-    with pytest.raises(ValueError, match=r"name is 'instar', which strangers\.local_terms\.instar has; allowed: a new"):
+    with pytest.raises(ValueError, match=r"name is 'instar', which strangers\.own_terms\.instar has; allowed: a new"):
         register_term("instar", meaning="")(another)
     with pytest.raises(ValueError, match=r"name is 'hebb', which metarules\.update_rule\.terms\._hebb has"):
         register_term("hebb", meaning="")(another)

@@ -94,7 +94,7 @@ def everything(rule: PaperRule, phi: BaseModelState, trace: Trace) -> dict[str, 
         result[f"bias_readout{l}"] = rule.bias_readout(trace.h[l]).squeeze(-1)
         result[f"change_W{l}"], result[f"change_b{l}"] = trace.change_W[l], trace.change_b[l]
         result |= {f"term{l}/{name}": value for name, value in trace.terms[l].items()}
-        for term, matrix in rule.change_of_W.lowrank(trace.h[l - 1], trace.h[l]).items():
+        for term, matrix in rule.forward_readout.lowrank(trace.h[l - 1], trace.h[l]).items():
             short = {"0_order": "weight_readout_0", "1_order": "weight_readout_1", "rbf": "weight_readout_rbf"}
             result[f"lowrank{l}/forward{short.get(term, term)}"] = matrix
     return result | {f"after/{name}": value for name, value in flat(trace.next_state).items()}
@@ -131,7 +131,7 @@ def test_every_convolution_and_batch_norm_inside():
     modules = dict(rule.named_modules())
     owners = {tf: own.rpartition(".")[0] for tf, own in variable_names(rule.settings).items()}
     places = {tf.rpartition("/")[0].removeprefix(f"{ROOT}/"): modules[own] for tf, own in owners.items()}
-    places |= {"ConcatUnitConv": rule.hidden.units[0], "ConcatUnitConv_1": rule.hidden.units[1]}
+    places |= {"ConcatUnitConv": rule.network.units[0], "ConcatUnitConv_1": rule.network.units[1]}
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def note(key: str, _: object, given: tuple[Tensor, ...], out: Tensor) -> None:
@@ -140,7 +140,7 @@ def test_every_convolution_and_batch_norm_inside():
     wanted = re.compile("conv_1d|batch_norm|ConcatUnitConv")
     handles = [m.register_forward_hook(partial(note, key)) for key, m in places.items() if wanted.search(key)]
     try:
-        rule(phi, trace.x[0])
+        rule.plain()(phi, trace.x[0])
     finally:
         for handle in handles:
             handle.remove()

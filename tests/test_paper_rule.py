@@ -18,13 +18,11 @@ from torch import Tensor
 from metarules.base_model import BaseModelState, LayerState, init_state
 from metarules.inner_loop import unroll
 from metarules.update_rule import PAPER_INPUTS, TERMS, Batch, PaperRule, PaperRuleSettings
-from metarules.update_rule.paper.networks import BatchNorm, Conv, weight_statistics
+from metarules.update_rule.paper.networks import BatchNorm, Conv, weight_stats
 from metarules.update_rule.terms import column_normalised, lowrank, standardise, symmetric
 
 SIZES = (6, 7, 5, 4)
-SMALL = PaperRuleSettings(
-    channels=5, delta_channels=3, readout_channels=2, top_channels=6, top_units=SIZES[-1], lr=0.05
-)
+SMALL = PaperRuleSettings(channels=5, signals=3, readouts=2, top_channels=6, top_units=SIZES[-1], lr=0.05)
 
 
 def random_rule(rule_settings: PaperRuleSettings = SMALL, seed: int = 0) -> PaperRule:
@@ -72,14 +70,14 @@ def test_fresh_theta_has_the_papers_size_and_spread():
             spread = float(module.weight.detach().std()) / sigma
             assert 0.6 < spread < 1.1 if module.weight.numel() < 1000 else 0.85 < spread < 0.91
     for name, parameter in rule.named_parameters():
-        if name.endswith((".bias", ".beta", ".a_0")):
+        if name.endswith((".bias", ".beta", ".offset")):
             assert not parameter.any(), name
-    assert torch.equal(rule.change_of_W.a, torch.full((12,), 0.1))
+    assert torch.equal(rule.forward_readout.coefficients, torch.full((12,), 0.1))
 
 
 def test_fresh_theta_comes_from_the_generator_alone():
     def draw(generator: torch.Generator | None) -> Tensor:
-        return PaperRule(SMALL, generator=generator).hidden.convs[0].conv.weight
+        return PaperRule(SMALL, generator=generator).network.convs[0].conv.weight
 
     assert torch.equal(draw(torch.Generator().manual_seed(1)), draw(torch.Generator().manual_seed(1)))
     assert not torch.equal(draw(torch.Generator().manual_seed(1)), draw(torch.Generator().manual_seed(2)))
@@ -122,8 +120,8 @@ def test_many_thetas_at_once_by_vmap():
 sizes_of_rules = st.fixed_dictionaries(
     {
         "channels": st.integers(1, 6),
-        "delta_channels": st.integers(1, 5),
-        "readout_channels": st.integers(1, 4),
+        "signals": st.integers(1, 5),
+        "readouts": st.integers(1, 4),
         "top_channels": st.integers(1, 6),
         "top_units": st.integers(1, 6),
         "top_layers": st.integers(0, 3),
@@ -171,15 +169,15 @@ def test_gradients_and_parts_go_back_too():
     assert gradients["bias_readout.weight"] is None
     assert not gone["MoreLocalWeightUpdateProcess/bias_readout/w"].any()
     torch.testing.assert_close(
-        gone["MoreLocalWeightUpdateProcess/batch_norm/beta"].flatten(), gradients["hidden.norm.beta"]
+        gone["MoreLocalWeightUpdateProcess/batch_norm/beta"].flatten(), gradients["network.norm.beta"]
     )
-    part = rule.to_tf_variables({"change_of_W.a": torch.arange(12.0)})
+    part = rule.to_tf_variables({"forward_readout.coefficients": torch.arange(12.0)})
     assert list(part) == ["MoreLocalWeightUpdateProcess/forward_weight_readout_coeffs/w"]
     assert part.popitem()[1].flatten().tolist() == list(range(12))
     theta = rule.to_tf_variables()
     for value in theta.values():
         value.zero_()
-    assert rule.hidden.convs[0].conv.weight.any()  # what was handed out is a copy
+    assert rule.network.convs[0].conv.weight.any()  # what was handed out is a copy
 
 
 @pytest.mark.parametrize(
@@ -187,11 +185,15 @@ def test_gradients_and_parts_go_back_too():
     [
         ({"hidden.nothing": torch.zeros(3)}, ValueError, r"values names 'hidden.nothing'; allowed: .*norm.beta"),
         (
-            {"change_of_W.a": torch.zeros(11)},
+            {"forward_readout.coefficients": torch.zeros(11)},
             ValueError,
-            r"'change_of_W.a'\] has shape \[11\]; allowed: \[12\]",
+            r"'forward_readout.coefficients'\] has shape \[11\]; allowed: \[12\]",
         ),
-        ({"change_of_W.a": 3.0}, TypeError, r"values\['change_of_W.a'\] must be a torch.Tensor, got float"),
+        (
+            {"forward_readout.coefficients": 3.0},
+            TypeError,
+            r"values\['.*coefficients'\] must be a torch.Tensor, got float",
+        ),
     ],
 )
 def test_to_tf_refuses(values: dict[str, Any], kind: type[Exception], message: str):
@@ -273,6 +275,7 @@ def test_two_unrolls_of_five_equal_one_of_ten():
 def test_step_gives_what_trace_gives_and_builds_less():
     rule, phi, x = random_rule(), start(), data(5, 6)
     calls: list[int] = []
+    rule = rule.plain()  # whose modules are called, so that hooks see them
     handle = rule.delta_readout.register_forward_hook(lambda *_: calls.append(1))
     after = rule(phi, x)
     in_step = len(calls)
@@ -333,14 +336,14 @@ def test_separate_updates_use_their_own_readouts_and_V():
     lr = SMALL.lr
     for l, (p, q) in enumerate(zip(phi.layers, trace.next_state.layers, strict=True), start=1):
         local = (standardise(trace.x[l - 1]), standardise(trace.x[l]), trace.h[l - 1], trace.h[l])
-        change = rule.change_of_V.merge(rule.change_of_V.terms(p.V, *local))
+        change = rule.backward_readout.mix(rule.backward_readout.terms(p.V, *local)).change
         torch.testing.assert_close(q.V, p.V * (1 - lr) - lr * change)
         assert not torch.allclose(change, trace.change_W[l])
-    rule.change_of_V.load_state_dict(rule.change_of_W.state_dict())
+    rule.backward_readout.load_state_dict(rule.forward_readout.state_dict())
     same = phi.with_layers([LayerState(p.W, p.b, p.W) for p in phi.layers])
     assert all(torch.equal(p.W, p.V) for p in rule(same, x).layers)
     grown = sum(p.numel() for p in rule.parameters()) - sum(p.numel() for p in with_mode("identical").parameters())
-    assert grown == sum(p.numel() for p in rule.change_of_W.parameters())
+    assert grown == sum(p.numel() for p in rule.forward_readout.parameters())
 
 
 # --- switches ------------------------------------------------------------------------------------------------------
@@ -351,13 +354,13 @@ def test_separate_updates_use_their_own_readouts_and_V():
 def test_a_term_scaled_is_its_mixing_coefficient_scaled(term: str, factor: float):
     rule, phi, x = random_rule(), start(), data(5, 6)
     with torch.no_grad():
-        rule.change_of_W.a[TERMS.index(term)] = -1  # a positive multiple of w_base would be taken out again
+        rule.forward_readout.coefficients[TERMS.index(term)] = -1  # a positive multiple of w_base would be taken out
     before = rule(phi, x)
     scaled = rule.with_scales(terms={term: factor})(phi, x)
     assert differs(scaled, before)
     assert_same(rule(phi, x), before, 0)  # the rule it came from is as it was
     with torch.no_grad():
-        rule.change_of_W.a[TERMS.index(term)] *= factor
+        rule.forward_readout.coefficients[TERMS.index(term)] *= factor
     assert_same(scaled, rule(phi, x))
 
 
@@ -373,7 +376,7 @@ def test_an_input_scaled_is_its_channels_scaled(name: str, factor: float):
     assert differs(scaled, before)
     assert_same(rule(phi, x), before, 0)
     with torch.no_grad():
-        rule.hidden.convs[0].conv.weight[:, CHANNELS[name]] *= factor
+        rule.network.convs[0].conv.weight[:, CHANNELS[name]] *= factor
     assert_same(scaled, rule(phi, x))
 
 
@@ -392,8 +395,8 @@ def test_scales_reach_the_backward_terms_too():
     phi, x = start(), data(5, 6)
     off = with_mode("separate").with_scales(terms=dict.fromkeys(TERMS, 0))
     with torch.no_grad():
-        off.change_of_W.a_0.zero_()
-        off.change_of_V.a_0.zero_()
+        off.forward_readout.offset.zero_()
+        off.backward_readout.offset.zero_()
     lr = SMALL.lr
     for p, q in zip(phi.layers, off(phi, x).layers, strict=True):
         for before, after in ((p.W, q.W), (p.V, q.V)):  # nothing but decay and the pull along w is left
@@ -565,9 +568,9 @@ def test_batch_norm_is_per_task_and_channel():
     torch.testing.assert_close(out, wanted)
 
 
-def test_weight_statistics_of_an_edge_layer_repeat_those_it_has():
+def test_weight_stats_of_an_edge_layer_repeat_those_it_has():
     W = data(6, 7)
-    inner, bottom, top = weight_statistics(W, data(7, 5)), weight_statistics(None, W.T), weight_statistics(W, None)
+    inner, bottom, top = weight_stats(W, data(7, 5)), weight_stats(None, W.T), weight_stats(W, None)
     assert inner.shape == bottom.shape == top.shape == (7, 8)
     torch.testing.assert_close(top[:, :4], top[:, 4:])
     torch.testing.assert_close(bottom, top)

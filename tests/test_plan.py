@@ -170,8 +170,8 @@ def test_the_kind_of_rule_decides_which_settings_it_has(capsys: pytest.CaptureFi
     assert isinstance(plan.make_rule(), PaperRule) and plan.rule.kernel == 5
     assert remade(plan.command()) == plan
     with pytest.raises(SystemExit):
-        parsed("--preset", "paper", "--rule.signals", "3")
-    assert "--rule.signals" in capsys.readouterr().err
+        parsed("--preset", "paper", "--rule.hebb", "3")
+    assert "--rule.hebb" in capsys.readouterr().err
     local = parsed("--kind", "paper", "--rule.channels", "4")
     assert local.rule == PaperRuleSettings(channels=4) and local.train == preset("laptop").train
     assert local.command().split(" runs/local ")[1] == "--kind paper --rule.channels 4"

@@ -27,9 +27,7 @@ from metarules.update_rule import InnerSettings, LocalRule, LocalRuleSettings, P
 
 TOP = 4
 LOCAL: dict[str, Any] = {"channels": 4, "signals": 2, "readouts": 1}
-PAPER: dict[str, Any] = {
-    **{"channels": 5, "delta_channels": 3, "readout_channels": 2, "top_channels": 6, "top_units": TOP, "lr": 0.05}
-}
+PAPER: dict[str, Any] = {"channels": 5, "signals": 3, "readouts": 2, "top_channels": 6, "top_units": TOP, "lr": 0.05}
 SCALES: dict[str, Any] = {"term_scales": {"decorr_x": 0.5, "hebb": 0}, "input_scales": {"x": 0.25}}
 
 
@@ -64,6 +62,28 @@ def path(tmp_path: Path) -> Path:
 
 
 # ---------------------------------------------------------------------------------------------- there and back
+
+
+OLDER = {  # names in files of a `PaperRule` before both rules shared one vocabulary
+    "settings": {"signals": "delta_channels", "readouts": "readout_channels"},
+    "modules": {"network.": "hidden.", "top.": "top_signal.", "forward_readout.": "change_of_W.",
+                "backward_readout.": "change_of_V.", ".coefficients": ".a", ".offset": ".a_0"},
+}  # fmt: skip
+
+
+def test_a_papers_rule_stored_under_older_names_loads(path: Path):
+    rule = paper(backward_update="separate", **SCALES)
+    card = json.loads(save_rule(rule, path).with_suffix(".json").read_text())
+    card["settings"] = {OLDER["settings"].get(name, name): value for name, value in card["settings"].items()}
+    tensors = safetensors.torch.load_file(path)
+    for new, old in OLDER["modules"].items():
+        tensors = {re.sub(f"^{re.escape(new)}" if new[0] != "." else f"{re.escape(new)}$", old, name): t
+                   for name, t in tensors.items()}  # fmt: skip
+    assert {"change_of_V.a_0", "hidden.convs.0.conv.weight", "change_of_W.readouts.rbf_top.bias"} <= set(tensors)
+    safetensors.torch.save_file(tensors, path, {"metarules": json.dumps(card)})
+    back = load_rule(path)
+    assert back.settings == rule.settings
+    assert all(torch.equal(a, b) for a, b in zip(step(back), step(rule), strict=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])

@@ -10,16 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-BATCH_EPS = 1e-6  # variance of an activation over the batch; authors' code
+from metarules.update_rule.terms import standardise as standardise
+
 WEIGHT_EPS = 1e-6  # mean square of a unit's weights; authors' code
 RMS_EPS = 1e-8  # mean square of the decorrelation term; authors' code
 CHANGE_EPS = 1e-3  # mean square of a term's column: the hand rule's recipe (the authors' rule has 1)
-
-
-def standardise(x: Float[Tensor, "*tasks batch units"]) -> Float[Tensor, "*tasks batch units"]:
-    """Centre over the batch and divide by the standard deviation; a constant unit becomes zero."""
-    centred = x - x.mean(-2, keepdim=True)
-    return centred / torch.sqrt(centred.square().mean(-2, keepdim=True) + BATCH_EPS)
 
 
 def column_rms(T: Float[Tensor, "*tasks below above"], eps: float = WEIGHT_EPS) -> Float[Tensor, "*tasks 1 above"]:

@@ -84,7 +84,7 @@ def neuron_alt(view: NeuronView) -> str:
     )
 
 
-def term_sheet(parts: Contributions, layer: Any, task: Task | None = None) -> Figure:
+def term_sheet(parts: Contributions, layer: int, task: Task | None = None) -> Figure:
     """Every term of one layer as a matrix: what it does to each weight, all on one colour scale.
 
     Args:
@@ -98,12 +98,12 @@ def term_sheet(parts: Contributions, layer: Any, task: Task | None = None) -> Fi
     Raises:
         ValueError: contributions with task dimensions.
     """
-    bounded = {name: -part.detach() for name, part in parts.bounded.items()}
-    if next(iter(bounded.values())).ndim != 2:
+    pushes = {name: push.detach() for name, push in parts.pushes.items()}
+    if next(iter(pushes.values())).ndim != 2:
         raise ValueError("parts has task dimensions; allowed: the contributions of one base model")
-    total = torch.stack(list(bounded.values())).sum(0)
+    total = torch.stack(list(pushes.values())).sum(0)
     shares = {name: float(share.detach().mean()) for name, share in parts.shares().items()}
-    pictures: Mapping[str, Tensor] = bounded | {"all together": total}
+    pictures: Mapping[str, Tensor] = pushes | {"all together": total}
     columns, width, pitch = 7, 1.02, 1.27
     rows = -(-len(pictures) // columns)
     high = 1.25

@@ -150,6 +150,7 @@ def _build(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     """Make the rule the card describes and give it the tensors."""
     card = _read_card(name, metadata)
     kind = _find_kind(name, card)
+    card, tensors = _renamed(kind.rule, card, tensors)
     settings = from_plain(kind.settings, card.get("settings"), f"settings in {name}")
     dtype = next(iter(tensors.values())).dtype if tensors else torch.float32
     if dtype not in FLOATS:
@@ -172,6 +173,16 @@ def _build(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     rule.recommended = from_plain(InnerSettings, card.get("recommended"), f"recommended in {name}")
     rule.card = card
     return rule
+
+
+def _renamed(
+    rule_type: type[UpdateRule], card: dict[str, Any], tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Settings and tensors of an older file under today's names, see `UpdateRule.renamed`."""
+    new = rule_type.renamed
+    if isinstance(card.get("settings"), Mapping):
+        card = {**card, "settings": {new.get(name, name): value for name, value in card["settings"].items()}}
+    return card, {".".join(new.get(part, part) for part in name.split(".")): t for name, t in tensors.items()}
 
 
 def _read_card(name: str, metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -36,8 +36,7 @@ class NeuronView:
         statistics: the single numbers that it gets, [11], see `STATISTICS`.
         h: hidden state [B, C].
         delta: signal sent down [B, D].
-        pushes: term -> what it does to the incoming weights [n_in]: minus its part of change_W, so that a positive
-            push raises a weight.
+        pushes: term -> what it adds to the incoming weights, before decay and step size [n_in].
         shares: term -> its share in the change, adding up to 1.
         coefficients, gates: term -> mixing coefficient, and how far this neuron turns the term up or down.
         bound: factor that kept the step small; the pushes hold it already.
@@ -136,13 +135,13 @@ def neuron_view(
         statistics=statistics,
         h=trace.h[layer][order, unit].numpy(),
         delta=trace.delta[layer][order, unit].numpy(),
-        pushes={name: -column(part) for name, part in parts.bounded.items()},
+        pushes={name: column(part) for name, part in parts.pushes.items()},
         shares={name: float(share[unit]) for name, share in parts.shares().items()},
         coefficients={name: float(a) for name, a in parts.coefficients.items()},
         gates={name: float(gate[unit]) for name, gate in parts.gates.items()},
         bound=float(parts.bound[0, unit]),
         W=column(before.W),
-        push=-column(trace.change_W[layer]),
+        push=column(trace.delta_W[layer]),
         W_after=column(after.W),
         b=float(before.b[unit]),
         b_after=float(after.b[unit]),

@@ -50,8 +50,9 @@ class Trace:
         d: signal arriving at a layer from above [*tasks, batch, n_l, D].
         h: hidden state of the update network [*tasks, batch, n_l, C].
         delta: signal a layer sends down [*tasks, batch, n_l, D].
-        terms: `terms[l][name]`, each term of delta-W before normalisation and mixing [*tasks, n_{l-1}, n_l].
-        change_W, change_b: what the step subtracts, before the step size [*tasks, n_{l-1}, n_l] and [*tasks, n_l].
+        terms: `terms[l][name]`, each term of change_W before normalisation and mixing [*tasks, n_{l-1}, n_l].
+        change_W, change_b: what the step *subtracts*, before the step size: the change with its sign turned, as the
+            authors' code has it [*tasks, n_{l-1}, n_l] and [*tasks, n_l]. `delta_W`, `delta_b` have the change's own.
         next_state: phi after the step.
     """
 
@@ -64,6 +65,16 @@ class Trace:
     terms: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     change_W: dict[int, Tensor] = field(default_factory=dict)
     change_b: dict[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def delta_W(self) -> dict[int, Tensor]:
+        """The paper's delta-W: what is added to W before decay and step size, -change_W [*tasks, n_{l-1}, n_l]."""
+        return {l: -change for l, change in self.change_W.items()}
+
+    @property
+    def delta_b(self) -> dict[int, Tensor]:
+        """The same for b, -change_b [*tasks, n_l]."""
+        return {l: -change for l, change in self.change_b.items()}
 
 
 class UpdateRule(nn.Module):
@@ -83,6 +94,7 @@ class UpdateRule(nn.Module):
     label: ClassVar[str] = "Update rule"  # what menus call the rule; a subclass without one goes by its class name
     needs_labels: bool = False  # True for the supervised rules: batch.y must be given
     recommended: InnerSettings = InnerSettings()  # how this rule is best run; a shipped rule's comes from its card
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})  # in older files: name of a setting or module -> new
     card: Mapping[str, Any] = MappingProxyType({})  # a loaded rule's card: settings, seed, revision, minutes, curve
 
     def __init_subclass__(cls, **options: Any) -> None:

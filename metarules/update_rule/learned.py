@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -12,11 +12,57 @@ from torch import Tensor
 
 from metarules._checks import check_names, check_number
 from metarules.base_model import BaseModelState, LayerState
-from metarules.update_rule.contract import UpdateRule
+from metarules.update_rule.contract import Trace, UpdateRule
 
 # What becomes of V. "identical": it takes W's change; "separate": a change of its own, with V in place of W in the
 # terms; "fixed": none; "tied": V is W, in the backward pass too.
 BACKWARD_UPDATES = ("identical", "separate", "fixed", "tied")
+
+
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    """How what a step subtracts from one layer's W comes about: change_W = bound * (sum of parts) + (sum of added).
+
+    Attributes:
+        parts: name -> what a term puts in, normalised, weighed and gated, before the bound [*tasks, n_{l-1}, n_l].
+            `PaperRule` has two besides its terms: "offset" (a_0) and "keep_size" (drops what shrinks w).
+        bound: the factor that keeps the step small, one for each neuron [*tasks, 1, n_l].
+        added: what is added after the bound: "growth" for `PaperRule`, nothing for `LocalRule`.
+        coefficients: term -> mixing coefficient, one number each, switches included.
+        gates: term -> how far each neuron turns the term up or down, in (0, 2) [*tasks, n_l]; 1 for `PaperRule`.
+    """
+
+    parts: Mapping[str, Tensor]
+    bound: Tensor
+    added: Mapping[str, Tensor]
+    coefficients: Mapping[str, Tensor]
+    gates: Mapping[str, Tensor]
+
+    @property
+    def bounded(self) -> dict[str, Tensor]:
+        """name -> what it finally puts into change_W; these add up to it."""
+        return {name: part * self.bound for name, part in self.parts.items()} | dict(self.added)
+
+    @property
+    def pushes(self) -> dict[str, Tensor]:
+        """name -> what it adds to delta-W, the change with its own sign: a positive number raises the weight."""
+        return {name: -part for name, part in self.bounded.items()}
+
+    @property
+    def change(self) -> Tensor:
+        """Their sum, the trace's change_W [*tasks, n_{l-1}, n_l]."""
+        return torch.stack(list(self.bounded.values())).sum(0)
+
+    def shares(self) -> dict[str, Tensor]:
+        """name -> its share in each neuron's change, [*tasks, n_l]; over all names they add up to 1.
+
+        The share is the part's projection on the change, <part, change> / <change, change>: negative where a part works
+        against the sum, 0 throughout where a neuron does not change.
+        """
+        change = self.change
+        size = change.square().sum(-2)
+        safe = torch.where(size > 0, size, torch.ones_like(size))
+        return {name: (part * change).sum(-2) / safe for name, part in self.bounded.items()}
 
 
 Rule = TypeVar("Rule", bound="LearnedRule")
@@ -58,6 +104,14 @@ class LearnedRule(UpdateRule):
                 s, term_scales={**s.term_scales, **(terms or {})}, input_scales={**s.input_scales, **(inputs or {})}
             )
         )
+
+    def named_inputs(self, phi: BaseModelState, trace: Trace, layer: int) -> dict[str, Tensor]:
+        """See `anatomy.named_inputs`."""
+        raise NotImplementedError(f"{type(self).__name__} must define named_inputs")
+
+    def contributions(self, trace: Trace, layer: int) -> Contributions:
+        """See `anatomy.contributions`."""
+        raise NotImplementedError(f"{type(self).__name__} must define contributions")
 
     def _sharing(self: Rule, **changed: Any) -> Rule:
         other = copy.copy(self)

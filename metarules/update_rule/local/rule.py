@@ -9,19 +9,20 @@ Source: Metz et al., ICLR 2019, for all it shares with the paper's rule; the res
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metarules.base_model import Activations, BaseModelState, LayerState, forward_unchecked
+from metarules.base_model import BaseModelState, LayerState, forward_unchecked
 from metarules.update_rule.contract import Batch, Trace
-from metarules.update_rule.learned import LearnedRule, factors
+from metarules.update_rule.learned import Contributions, LearnedRule, factors
 from metarules.update_rule.local import networks as nets
 from metarules.update_rule.local.fused import read_neurons
 from metarules.update_rule.local.readout import WeightReadout
-from metarules.update_rule.local.settings import LocalRuleSettings
+from metarules.update_rule.local.settings import LOCAL_INPUTS, LocalRuleSettings
 from metarules.update_rule.local.terms import LOCAL_TERMS, LocalTermInputs
 
 _BIAS_EPS = 0.5  # in change_b = r / sqrt(0.5 + mean r^2), authors' code
@@ -34,8 +35,9 @@ class _Seen:
     xs: Float[Tensor, "*tasks n batch"]
     share: Float[Tensor, "*tasks n batch"]
     slope: Float[Tensor, "*tasks n batch"]
-    example: Float[Tensor, "E *tasks n batch"]
-    neuron: Float[Tensor, "C *tasks n"]
+    example: Float[Tensor, "E *tasks n batch"]  # x, z, share over the batch, mean and RMS of the layer
+    neuron: Float[Tensor, "*tasks n N"]  # batch_stats 2, weight_stats 8, bias
+    about: Float[Tensor, "C *tasks n"]  # the first layer of the update network, as far as it depends on `neuron`
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class LocalRule(LearnedRule):
     def step(self, phi: BaseModelState, batch: Batch) -> BaseModelState:
         """One inner step on input already checked."""
         acts = forward_unchecked(phi, batch.x)
-        seen = self._look(phi, acts)
+        seen = self._look(phi, acts.x, acts.z)
         _, swept = self._sweep(phi, seen, plain=self._plain)
         changes = {l: self._change(phi, seen, swept, l, plain=self._plain)[0] for l in range(1, phi.depth + 1)}
         return self._next_state(phi, changes, self.lr)
@@ -100,7 +102,7 @@ class LocalRule(LearnedRule):
     def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
         """One inner step with every intermediate, on input already checked; always by the plain equations."""
         acts = forward_unchecked(phi, batch.x)
-        seen = self._look(phi, acts)
+        seen = self._look(phi, acts.x, acts.z)
         d, swept = self._sweep(phi, seen, plain=True)
         changes, terms = {}, {}
         for l in range(1, phi.depth + 1):
@@ -118,31 +120,32 @@ class LocalRule(LearnedRule):
             next_state=self._next_state(phi, changes, self.lr),
         )
 
-    def _look(self, phi: BaseModelState, acts: Activations) -> list[_Seen]:
+    def _look(self, phi: BaseModelState, acts_x: Sequence[Tensor], acts_z: Sequence[Tensor]) -> list[_Seen]:
         """Inputs of the update networks of all layers at once, but for the signal from above."""
         s, sizes = self.settings, list(phi.sizes)
-        x = torch.cat([a.mT for a in acts.x], -2)  # [*tasks, units of all layers, batch]
+        x = torch.cat([a.mT for a in acts_x], -2)  # [*tasks, units of all layers, batch]
         xs = nets.over_batch(x)
         layers = xs.split(sizes, -2)
-        shares = [torch.softmax(z.mT / self.log_temperature.exp(), -2) for z in acts.z[1:]]
+        shares = [torch.softmax(z.mT / self.log_temperature.exp(), -2) for z in acts_z[1:]]
         shares.insert(0, torch.zeros_like(layers[0]))  # an input neuron has no competitors,
-        z = torch.cat([layers[0], *(z.mT for z in acts.z[1:])], -2)  # and its z is its x on whatever scale the data has
+        z = torch.cat([layers[0], *(z.mT for z in acts_z[1:])], -2)  # and its z is its x on whatever scale the data has
         stats = [torch.cat(parts, -2) for parts in zip(*(nets.layer_stats(a) for a in layers), strict=True)]
         relative = nets.over_batch(torch.cat(shares, -2))
         named = (("x", xs), ("z", z), ("softmax", relative), ("layer_stats", stats[0]), ("layer_stats", stats[1]))
         own = [_scaled(value, s.input_scale(name)).split(sizes, -2) for name, value in named]
         bias = torch.cat([torch.zeros_like(x[..., : sizes[0], 0]), *(p.b for p in phi.layers)], -1)
         weights = torch.cat([nets.weight_stats(phi.layers, l) for l in range(phi.depth + 1)], -2)
-        neuron = [
+        parts = [
             _scaled(nets.batch_stats(x, xs), s.input_scale("batch_stats")),
             _scaled(weights, s.input_scale("weight_stats")),
             _scaled(bias, s.input_scale("bias")).unsqueeze(-1),
         ]
-        about = self.network.about(torch.cat(neuron, -1)).split(sizes, -1)
+        neuron = torch.cat(parts, -1)
+        about = self.network.about(neuron).split(sizes, -1)
         slope = torch.sigmoid(z).split(sizes, -2)
+        example = [torch.stack(values) for values in zip(*own, strict=True)]
         return [
-            _Seen(*parts[:3], torch.stack(parts[3]), parts[4])
-            for parts in zip(layers, shares, slope, zip(*own, strict=True), about, strict=True)
+            _Seen(*layer) for layer in zip(layers, shares, slope, example, neuron.split(sizes, -2), about, strict=True)
         ]
 
     def _sweep(
@@ -171,11 +174,11 @@ class LocalRule(LearnedRule):
         arriving = _scaled(d, self.settings.input_scale("delta"))
         h = None
         if plain:
-            h = self.network(torch.cat([seen.example, arriving]), seen.neuron)
+            h = self.network(torch.cat([seen.example, arriving]), seen.about)
             h_mean = h.mean(-1)
             read = tuple(nets.dense(w, h) + (0 if b is None else nets.per_channel(b, h)) for w, b in heads)
         else:
-            h_mean, read = read_neurons(seen.example, arriving, seen.neuron, self.network, heads)
+            h_mean, read = read_neurons(seen.example, arriving, seen.about, self.network, heads)
         uppers = dict(zip(readouts if l else (), read[1:], strict=False))
         lowers = dict(zip(readouts if l < depth else (), read[1 + len(uppers) :], strict=True))
         return _Swept(h, h_mean, d * seen.slope + read[0], uppers, lowers)
@@ -186,12 +189,11 @@ class LocalRule(LearnedRule):
         """What the step subtracts from W, b and V of one layer, and the terms for W."""
         layer, lower, upper = phi.layers[l - 1], swept[l - 1], swept[l]
         activity = (seen[l - 1].xs.mT, seen[l].xs.mT, seen[l].share.mT)
-        scales = factors(map(self.settings.term_scale, self.settings.terms), layer.W)
 
         def change(which: str, readout: WeightReadout, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             inputs = LocalTermInputs(weights, *activity)
             terms = readout.terms(inputs, lower.lower[which], upper.upper[which], plain=plain)
-            return readout.mix(terms, upper.h_mean, scales).change, terms
+            return readout.mix(terms, upper.h_mean, self._term_factors(layer.W)).change, terms
 
         change_W, terms = change("W", self.forward_readout, layer.W)
         change_V = change_W
@@ -200,6 +202,26 @@ class LocalRule(LearnedRule):
         r = nets.dense(self.bias_readout, upper.h_mean).squeeze(0) + self.bias_offset
         change_b = r * torch.rsqrt(_BIAS_EPS + r.square().mean(-1, keepdim=True))
         return LayerState(change_W, change_b, change_V), terms
+
+    def _term_factors(self, like: Tensor) -> Tensor | None:
+        return factors(map(self.settings.term_scale, self.settings.terms), like)
+
+    def named_inputs(self, phi: BaseModelState, trace: Trace, layer: int) -> dict[str, Tensor]:
+        """What the update networks of a layer are given, see `anatomy.named_inputs`."""
+        seen = self._look(phi, list(trace.x.values()), list(trace.z.values()))[layer]
+        examples = _channels_last(seen.example).split((1, 1, 1, 2), -1)
+        neurons = seen.neuron.unsqueeze(-3).split((2, 8, 1), -1)
+        arriving = _scaled(trace.d[layer], self.settings.input_scale("delta"))
+        return dict(zip(LOCAL_INPUTS, (*examples, arriving, *neurons), strict=True))
+
+    def contributions(self, trace: Trace, layer: int) -> Contributions:
+        """What each term put into a layer's change of W, see `anatomy.contributions`."""
+        s, readout = self.settings, self.forward_readout
+        h_mean = trace.h[layer].transpose(-3, -2).movedim(-1, 0).mean(-1)  # [C, *tasks, n_l]
+        mixture = readout.mix(trace.terms[layer], h_mean, self._term_factors(h_mean))
+        coefficients = {name: readout.coefficients[k] * s.term_scale(name) for k, name in enumerate(s.terms)}
+        parts, gates = (dict(zip(s.terms, values, strict=True)) for values in (mixture.parts, mixture.gates))
+        return Contributions(parts, mixture.bound, {}, coefficients, gates)
 
     def extra_repr(self) -> str:
         s = self.settings

@@ -25,12 +25,7 @@ from metarules.update_rule.paper.autograd import (
     SendDown,
     convolve,
 )
-from metarules.update_rule.paper.networks import ConvBlock, HiddenNet, Linear, TopSignal, UnitBlock, weight_statistics
-
-
-def watched(module: nn.Module) -> bool:
-    """Whether someone hooked into a part of the module, and so wants every part to be called one by one."""
-    return any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+from metarules.update_rule.paper.networks import ConvBlock, Linear, TopSignal, UnitBlock, UpdateNetwork, weight_stats
 
 
 def top_signal(net: TopSignal, x: Float[Tensor, "*tasks units batch"]) -> Float[Tensor, "*tasks units batch D"]:
@@ -44,7 +39,7 @@ def top_signal(net: TopSignal, x: Float[Tensor, "*tasks units batch"]) -> Float[
 
 
 def hidden(
-    net: HiddenNet,
+    net: UpdateNetwork,
     x: Float[Tensor, "*tasks units batch"],
     z: Float[Tensor, "*tasks units batch"],
     d: Float[Tensor, "*tasks units batch D"],
@@ -53,8 +48,8 @@ def hidden(
     above: Float[Tensor, "*tasks units upper"] | None,
     scale: Float[Tensor, "inputs"] | None = None,
 ) -> Float[Tensor, "*tasks units batch C"]:
-    """h^l, as `HiddenNet` and with its arguments."""
-    own = torch.cat([weight_statistics(below, above), b.unsqueeze(-1)], -1).unsqueeze(EXAMPLES)
+    """h^l, as `UpdateNetwork` of its `inputs`, and with their arguments."""
+    own = torch.cat([weight_stats(below, above), b.unsqueeze(-1)], -1).unsqueeze(EXAMPLES)
     feed, kept = FEATURES, [own, x, z, d, net.norm.beta]
     for i, (conv, unit) in enumerate(zip(net.convs, net.units, strict=True)):
         first = _block(conv, EXAMPLES, feed, *kept, scale=scale if i == 0 else None)

@@ -6,7 +6,7 @@ Source: the authors' code.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -18,22 +18,40 @@ from metarules.update_rule.paper.tensorflow import readout_names
 from metarules.update_rule.terms import PAPER_TERMS, READOUTS, TERMS, TermInputs, compute_terms, lowrank
 
 COEFFICIENT = 0.1  # initial a_k; authors' code
-NORMALISE_EPS = 1.0  # under the root of N: small terms stay small; authors' code
+NORMALISE_EPS = 1.0  # under the root of N(T) = T / sqrt(1 + mean square): small terms stay small; authors' code
 GROWTH = 1 / 7  # pull along w against collapsed receptive fields; authors' code: "an arbitrary scale choice"
 BIAS_EPS = 0.5  # under the root of the bias change; authors' code
 
 
-class ChangeOfWeights(nn.Module):
+class Mixture(NamedTuple):
+    """One change of W, and what it is made of."""
+
+    weighed: Tensor  # terms normalised and times their coefficients [12, *tasks, i, j]
+    offset: Tensor  # a_0 [1]
+    keep_size: Tensor  # what was added lest w shrink [*tasks, i, j]
+    bound: Tensor  # of the second normalisation [*tasks, 1, j]
+    growth: Tensor  # the pull along w [*tasks, i, j]
+    change: Tensor  # what the step subtracts [*tasks, i, j]
+
+    def parts(self) -> dict[str, Tensor]:
+        """Name -> summand of what `bound` multiplies."""
+        n = len(TERMS)
+        parts = {name: part / n for name, part in zip(TERMS, self.weighed, strict=True)}
+        parts |= {"offset": (self.offset / n).expand_as(self.growth), "keep_size": self.keep_size}
+        return {name: part / n**0.5 for name, part in parts.items()}
+
+
+class WeightReadout(nn.Module):
     """Read-outs of h, the twelve terms they drive, and the mixing coefficients a_k and a_0.
 
     One set serves all layers and, with identical updates, W and V alike; with separate updates V has a second set.
     """
 
-    def __init__(self, channels: int, readout_channels: int) -> None:
+    def __init__(self, channels: int, readouts: int) -> None:
         super().__init__()
-        self.readouts = nn.ModuleDict({name: Linear(channels, readout_channels) for name in readout_names()})
-        self.a = nn.Parameter(torch.full((len(TERMS),), COEFFICIENT))
-        self.a_0 = nn.Parameter(torch.zeros(1))
+        self.readouts = nn.ModuleDict({name: Linear(channels, readouts) for name in readout_names()})
+        self.coefficients = nn.Parameter(torch.full((len(TERMS),), COEFFICIENT))  # a_k
+        self.offset = nn.Parameter(torch.zeros(1))  # a_0
 
     def lowrank(
         self, h_lower: Float[Tensor, "*tasks batch i C"], h_upper: Float[Tensor, "*tasks batch j C"]
@@ -70,27 +88,24 @@ class ChangeOfWeights(nn.Module):
         """All twelve terms of a layer before N, by name; `lower` and `upper` are standardised activations."""
         return compute_terms(PAPER_TERMS, TermInputs(W, lower, upper), self.lowrank(h_lower, h_upper))
 
-    def merge(self, terms: Mapping[str, Tensor], factors: Float[Tensor, "12"] | None = None) -> Tensor:
-        """change_W [*tasks, i, j]: normalise, mix, drop what shrinks w, normalise again, pull along w.
+    def mix(self, terms: Mapping[str, Tensor], factors: Float[Tensor, "12"] | None = None) -> Mixture:
+        """Normalise, mix, drop what shrinks w, normalise again, pull along w.
 
         `factors` multiply the coefficients a_k.
         """
         w = terms["w_base"]
-        a = self.a if factors is None else self.a * factors
+        a = self.coefficients if factors is None else self.coefficients * factors
         stacked = torch.stack([terms[name] for name in TERMS])
-        weight = a.view(-1, *[1] * w.ndim) * inverse_size(stacked)  # normalised and mixed in one pass
-        c = ((stacked * weight).sum(0) + self.a_0) / len(TERMS)
-        c = c - w * torch.relu((c * w).mean((-2, -1), keepdim=True))
-        return normalise(c / len(TERMS) ** 0.5) - GROWTH * w
-
-
-def normalise(T: Float[Tensor, "*tasks i j"]) -> Float[Tensor, "*tasks i j"]:
-    """N(T): every receptive field (column) divided by sqrt(1 + its mean square)."""
-    return T * inverse_size(T)
+        weighed = stacked * (a.view(-1, *[1] * w.ndim) * inverse_size(stacked))  # normalised and mixed in one pass
+        c = (weighed.sum(0) + self.offset) / len(TERMS)
+        keep_size = -w * torch.relu((c * w).mean((-2, -1), keepdim=True))
+        c = (c + keep_size) / len(TERMS) ** 0.5
+        bound = inverse_size(c)
+        return Mixture(weighed, self.offset, keep_size, bound, GROWTH * w, c * bound - GROWTH * w)
 
 
 def inverse_size(T: Float[Tensor, "*tasks i j"]) -> Float[Tensor, "*tasks 1 j"]:
-    """What N multiplies every column with."""
+    """What N multiplies every receptive field (column) of T with: 1 / sqrt(1 + its mean square)."""
     return torch.rsqrt(NORMALISE_EPS + T.square().mean(-2, keepdim=True))
 
 

@@ -107,12 +107,12 @@ class TopSignal(nn.Module):
     In between, the units serve as channels of a convolution, which ties these weights to one top width.
     """
 
-    def __init__(self, channels: int, units: int, delta_channels: int, layers: int, kernel: int, first: int) -> None:
+    def __init__(self, channels: int, units: int, signals: int, layers: int, kernel: int, first: int) -> None:
         super().__init__()
         self.first = ConvBlock(first, 1, channels, BATCH_AXIS)
         self.across = nn.Sequential(*(ConvBlock(kernel, units, units, BATCH_AXIS) for _ in range(2)))
         self.blocks = nn.Sequential(*(ConvBlock(kernel, channels, channels, BATCH_AXIS) for _ in range(layers)))
-        self.readout = Conv(kernel, channels, delta_channels, BATCH_AXIS)
+        self.readout = Conv(kernel, channels, signals, BATCH_AXIS)
 
     def forward(self, x: Float[Tensor, "*tasks batch units"]) -> Float[Tensor, "*tasks batch units D"]:
         a = self.first(x.unsqueeze(-1))
@@ -120,18 +120,27 @@ class TopSignal(nn.Module):
         return self.readout(self.blocks(a))
 
 
-class HiddenNet(nn.Module):
+class UpdateNetwork(nn.Module):
     """The little network of every neuron: h from its activations, the signal from above, its bias and weights."""
 
-    def __init__(self, channels: int, delta_channels: int, layers: int, kernel: int) -> None:
+    def __init__(self, channels: int, signals: int, layers: int, kernel: int) -> None:
         super().__init__()
-        features = 4 + delta_channels  # x, z, sin, cos, d
+        features = 4 + signals  # x, z, sin, cos, d
         self.norm = BatchNorm(features)
         widths = [STATISTICS + 1 + features] + [channels] * layers
         self.convs = nn.ModuleList(ConvBlock(kernel, c_in, channels, BATCH_AXIS) for c_in in widths)
         self.units = nn.ModuleList(UnitBlock(kernel, channels) for _ in widths)
 
     def forward(
+        self, inputs: Float[Tensor, "*tasks batch units inputs"], scale: Float[Tensor, "inputs"] | None = None
+    ) -> Float[Tensor, "*tasks batch units C"]:
+        """h^l from `inputs`; `scale` holds one factor for each of them."""
+        a = inputs
+        for i, (conv, unit) in enumerate(zip(self.convs, self.units, strict=True)):
+            a = unit(conv(a, scale if i == 0 else None))
+        return a
+
+    def inputs(
         self,
         x: Float[Tensor, "*tasks batch units"],
         z: Float[Tensor, "*tasks batch units"],
@@ -139,17 +148,16 @@ class HiddenNet(nn.Module):
         b: Float[Tensor, "*tasks units"],
         below: Float[Tensor, "*tasks lower units"] | None,
         above: Float[Tensor, "*tasks units upper"] | None,
-        scale: Float[Tensor, "inputs"] | None = None,
-    ) -> Float[Tensor, "*tasks batch units C"]:
-        """h^l. `below` is W^l (None at the input), `above` W^{l+1} (None at the top), `scale` one factor an input."""
+    ) -> Float[Tensor, "*tasks batch units inputs"]:
+        """What a layer's neurons see: [weight_stats 8, bias, x, z, sin, cos, d ..], batch norm over all from x on.
+
+        `below` is W^l (None at the input), `above` W^{l+1} (None at the top).
+        """
         angle = unit_angles(x.shape[-1], x).expand_as(x)
         seen = torch.stack([x, z, torch.sin(angle), torch.cos(angle)], -1)
-        own = torch.cat([weight_statistics(below, above), b.unsqueeze(-1)], -1).unsqueeze(BATCH_AXIS)
+        own = torch.cat([weight_stats(below, above), b.unsqueeze(-1)], -1).unsqueeze(BATCH_AXIS)
         normed = self.norm(torch.cat([seen, d], -1))
-        a = torch.cat([own.expand(*normed.shape[:-1], STATISTICS + 1), normed], -1)
-        for i, (conv, unit) in enumerate(zip(self.convs, self.units, strict=True)):
-            a = unit(conv(a, scale if i == 0 else None))
-        return a
+        return torch.cat([own.expand(*normed.shape[:-1], STATISTICS + 1), normed], -1)
 
 
 def unit_angles(units: int, like: Tensor) -> Float[Tensor, "units"]:
@@ -157,7 +165,7 @@ def unit_angles(units: int, like: Tensor) -> Float[Tensor, "units"]:
     return torch.linspace(0, UNIT_ID_RANGE, units, dtype=like.dtype, device=like.device)
 
 
-def weight_statistics(
+def weight_stats(
     below: Float[Tensor, "*tasks lower units"] | None, above: Float[Tensor, "*tasks units upper"] | None
 ) -> Float[Tensor, "*tasks units 8"]:
     """Four statistics of every unit's incoming weights, then of its outgoing ones, on one common scale a layer.

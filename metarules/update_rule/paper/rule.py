@@ -9,25 +9,24 @@ the units (with an id for each) on the order of the units; so it is not strictly
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, SupportsFloat
+from typing import Any, ClassVar, SupportsFloat
 
 import torch
 from torch import Tensor
 
 from metarules._checks import check_names
 from metarules.base_model import Activations, BaseModelState, LayerState, forward_unchecked
-from metarules.update_rule.contract import Batch, Trace, UpdateRule
+from metarules.update_rule.contract import Batch, Trace
+from metarules.update_rule.learned import Contributions, LearnedRule, factors
 from metarules.update_rule.paper import fast, tensorflow
-from metarules.update_rule.paper.mixture import ChangeOfWeights, change_of_bias
+from metarules.update_rule.paper.mixture import WeightReadout, change_of_bias
 from metarules.update_rule.paper.networks import (
     BATCH_AXIS,
     STATISTICS,
-    HiddenNet,
     Linear,
     TopSignal,
+    UpdateNetwork,
     draw_weights,
     send_down,
 )
@@ -35,7 +34,7 @@ from metarules.update_rule.paper.settings import PaperRuleSettings
 from metarules.update_rule.terms import TERMS, standardise
 
 
-class PaperRule(UpdateRule):
+class PaperRule(LearnedRule):
     """The paper's learned rule, released form: `rule(phi, x) -> phi`, no labels.
 
     Args:
@@ -47,6 +46,17 @@ class PaperRule(UpdateRule):
     a_k = 0.1 and a_0 = 0, as in the authors' code.
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {  # names in files stored before both rules shared one vocabulary
+        "delta_channels": "signals",
+        "readout_channels": "readouts",
+        "hidden": "network",
+        "top_signal": "top",
+        "change_of_W": "forward_readout",
+        "change_of_V": "backward_readout",
+        "a": "coefficients",
+        "a_0": "offset",
+    }
+
     def __init__(
         self,
         settings: PaperRuleSettings | None = None,
@@ -56,13 +66,13 @@ class PaperRule(UpdateRule):
     ) -> None:
         super().__init__()
         s = self.settings = settings or PaperRuleSettings()
-        self.top_signal = TopSignal(s.top_channels, s.top_units, s.delta_channels, s.top_layers, s.kernel, s.top_kernel)
-        self.hidden = HiddenNet(s.channels, s.delta_channels, s.hidden_layers, s.kernel)
-        self.delta_readout = Linear(s.channels, s.delta_channels)
+        self.top = TopSignal(s.top_channels, s.top_units, s.signals, s.top_layers, s.kernel, s.top_kernel)
+        self.network = UpdateNetwork(s.channels, s.signals, s.hidden_layers, s.kernel)
+        self.delta_readout = Linear(s.channels, s.signals)
         self.bias_readout = Linear(s.channels, 1)
-        self.change_of_W = ChangeOfWeights(s.channels, s.readout_channels)
+        self.forward_readout = WeightReadout(s.channels, s.readouts)
         if s.backward_update == "separate":
-            self.change_of_V = ChangeOfWeights(s.channels, s.readout_channels)
+            self.backward_readout = WeightReadout(s.channels, s.readouts)
         self.to(dtype)
         draw_weights(tuple(self.modules()), generator or torch.Generator().manual_seed(0))
 
@@ -126,29 +136,6 @@ class PaperRule(UpdateRule):
                 result[tf_name] = value.reshape(tensorflow.tf_shape(tf_name, tuple(shape)))
         return result
 
-    def with_scales(
-        self, terms: Mapping[str, float | int] | None = None, inputs: Mapping[str, float | int] | None = None
-    ) -> PaperRule:
-        """The same rule, sharing this one's theta, with terms or inputs scaled or (by 0) switched off.
-
-        Args:
-            terms: term name (`TERMS`) -> factor on its mixing coefficient. Names not given keep their factor.
-            inputs: input name (`PAPER_INPUTS`) -> factor on its channels as they enter h's first convolution, after
-                batch norm. Names not given keep their factor.
-
-        Raises:
-            ValueError: unknown names, or a factor beyond 1e6 or NaN.
-        """
-        settings = replace(
-            self.settings,
-            term_scales={**self.settings.term_scales, **(terms or {})},
-            input_scales={**self.settings.input_scales, **(inputs or {})},
-        )
-        other = copy.copy(self)
-        other._modules = dict(self._modules)  # the modules themselves, and so theta, are shared
-        other.settings = settings
-        return other
-
     def check(self, phi: BaseModelState, batch: Batch | Tensor) -> Batch:
         """As for every rule; besides, the top width must be the one theta is tied to."""
         checked = super().check(phi, batch)
@@ -162,7 +149,9 @@ class PaperRule(UpdateRule):
     def step(self, phi: BaseModelState, batch: Batch) -> BaseModelState:
         acts = forward_unchecked(phi, batch.x)
         _, h, _ = self._sweep(phi, acts)
-        return self._next_state(phi, self._changes(phi, acts, h))
+        seen = [standardise(x) for x in acts.x]
+        changes = {l: self._change(phi, seen, h, l)[0] for l in range(1, phi.depth + 1)}
+        return self._next_state(phi, changes, self.settings.lr)
 
     def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
         acts = forward_unchecked(phi, batch.x)
@@ -170,8 +159,10 @@ class PaperRule(UpdateRule):
         for l in range(phi.depth + 1):
             if l not in delta:
                 delta[l] = self._delta(d[l], acts.z[l], h[l])
-        terms: dict[int, dict[str, Tensor]] = {}
-        changes = self._changes(phi, acts, h, terms)
+        seen = [standardise(x) for x in acts.x]
+        changes, terms = {}, {}
+        for l in range(1, phi.depth + 1):
+            changes[l], terms[l] = self._change(phi, seen, h, l)
         return Trace(
             z=dict(enumerate(acts.z)),
             x=dict(enumerate(acts.x)),
@@ -181,20 +172,21 @@ class PaperRule(UpdateRule):
             terms=terms,
             change_W={l: change.W for l, change in changes.items()},
             change_b={l: change.b for l, change in changes.items()},
-            next_state=self._next_state(phi, changes),
+            next_state=self._next_state(phi, changes, self.settings.lr),
         )
 
     def _sweep(
         self, phi: BaseModelState, acts: Activations
     ) -> tuple[dict[int, Tensor], dict[int, Tensor], dict[int, Tensor]]:
         """From the top layer down: d and h of every layer, and delta where it was worth keeping, by layer."""
-        if not fast.watched(self):
+        if not self._plain:
             return self._fast_sweep(phi, acts)
-        d = {phi.depth: self.top_signal(acts.x[phi.depth])}
+        d = {phi.depth: self.top(acts.x[phi.depth])}
         h: dict[int, Tensor] = {}
         delta: dict[int, Tensor] = {}
         for l in range(phi.depth, -1, -1):
-            h[l] = self.hidden(acts.x[l], acts.z[l], d[l], *self._around(phi, acts, l))
+            seen = self.network.inputs(acts.x[l], acts.z[l], d[l], *self._around(phi, l))
+            h[l] = self.network(seen, self._input_factors(d[l]))
             if l:
                 delta[l] = self._delta(d[l], acts.z[l], h[l])
                 d[l - 1] = send_down(delta[l], self._backward_weights(phi, l))
@@ -205,24 +197,22 @@ class PaperRule(UpdateRule):
     ) -> tuple[dict[int, Tensor], dict[int, Tensor], dict[int, Tensor]]:
         """The same numbers with units before examples in memory (`paper.fast`); delta is not kept."""
         xs, zs = ([a.transpose(-2, -1) for a in given] for given in (acts.x, acts.z))
-        d = {phi.depth: fast.top_signal(self.top_signal, xs[phi.depth])}
+        d = {phi.depth: fast.top_signal(self.top, xs[phi.depth])}
         h: dict[int, Tensor] = {}
         for l in range(phi.depth, -1, -1):
-            h[l] = fast.hidden(self.hidden, xs[l], zs[l], d[l], *self._around(phi, acts, l))
+            h[l] = fast.hidden(self.network, xs[l], zs[l], d[l], *self._around(phi, l), self._input_factors(d[l]))
             if l:
                 V = self._backward_weights(phi, l)
                 d[l - 1] = fast.send_down(d[l], zs[l], h[l], self.delta_readout, V)
         d, h = ({l: a.transpose(-3, -2) for l, a in of.items()} for of in (d, h))
         return d, h, {}
 
-    def _around(
-        self, phi: BaseModelState, acts: Activations, l: int
-    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        """What else the neurons of layer l see: their biases, weights below and above, and the inputs' factors."""
-        layer = phi.layers[l - 1] if l else None
-        b = torch.zeros_like(acts.x[0][..., 0, :]) if layer is None else layer.b
+    def _around(self, phi: BaseModelState, l: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What the neurons of layer l see of themselves: their biases, and the weights below and above."""
         above = phi.layers[l].W if l < phi.depth else None
-        return b, None if layer is None else layer.W, above, self._input_scale(b)
+        if l == 0:
+            return torch.zeros_like(phi.layers[0].W[..., 0]), None, above
+        return phi.layers[l - 1].b, phi.layers[l - 1].W, above
 
     def _backward_weights(self, phi: BaseModelState, l: int) -> Tensor:
         """V of layer l, or W in its place where the two are tied."""
@@ -232,51 +222,44 @@ class PaperRule(UpdateRule):
     def _delta(self, d: Tensor, z: Tensor, h: Tensor) -> Tensor:
         return d * torch.sigmoid(z).unsqueeze(-1) + self.delta_readout(h)
 
-    def _changes(
-        self,
-        phi: BaseModelState,
-        acts: Activations,
-        h: Mapping[int, Tensor],
-        terms: dict[int, dict[str, Tensor]] | None = None,
-    ) -> dict[int, LayerState]:
-        """What the step subtracts from W, b and V of each layer; the terms for W are put into `terms` if given."""
-        mode = self.settings.backward_update
-        factors = self._factors(TERMS, self.settings.term_scales, acts.x[0])
-        seen = [standardise(x) for x in acts.x]
-        changes = {}
-        for l, layer in enumerate(phi.layers, start=1):
-            local = (seen[l - 1], seen[l], h[l - 1], h[l])
-            made = self.change_of_W.terms(layer.W, *local)
-            change = self.change_of_W.merge(made, factors)
-            change_V = change
-            if mode == "separate":
-                change_V = self.change_of_V.merge(self.change_of_V.terms(layer.V, *local), factors)
-            mean = h[l].sum(BATCH_AXIS) / h[l].shape[BATCH_AXIS]  # unlike a mean's, a sum's gradient is a view
-            readout = self.bias_readout(mean)  # the batch mean of the read-outs, in one row
-            changes[l] = LayerState(change, change_of_bias(readout.squeeze(-1)), change_V)
-            if terms is not None:
-                terms[l] = made
-        return changes
+    def _change(
+        self, phi: BaseModelState, seen: Sequence[Tensor], h: Mapping[int, Tensor], l: int
+    ) -> tuple[LayerState, dict[str, Tensor]]:
+        """What the step subtracts from W, b and V of one layer, and the terms for W."""
+        layer, scales = phi.layers[l - 1], self._term_factors(seen[0])
+        local = (seen[l - 1], seen[l], h[l - 1], h[l])
+        terms = self.forward_readout.terms(layer.W, *local)
+        change_W = change_V = self.forward_readout.mix(terms, scales).change
+        if self.settings.backward_update == "separate":
+            change_V = self.backward_readout.mix(self.backward_readout.terms(layer.V, *local), scales).change
+        mean = h[l].sum(BATCH_AXIS) / h[l].shape[BATCH_AXIS]  # unlike a mean's, a sum's gradient is a view
+        readout = self.bias_readout(mean)  # the batch mean of the read-outs, in one row
+        return LayerState(change_W, change_of_bias(readout.squeeze(-1)), change_V), terms
 
-    def _next_state(self, phi: BaseModelState, changes: Mapping[int, LayerState]) -> BaseModelState:
-        lr, mode = self.settings.lr, self.settings.backward_update
-        layers = []
-        for l, p in enumerate(phi.layers, start=1):
-            W = p.W * (1 - lr) - lr * changes[l].W
-            b = p.b * (1 - lr) - lr * changes[l].b
-            V = {"fixed": p.V, "tied": W}.get(mode)
-            layers.append(LayerState(W, b, p.V * (1 - lr) - lr * changes[l].V if V is None else V))
-        return phi.with_layers(layers)
+    def _term_factors(self, like: Tensor) -> Tensor | None:
+        return factors((self.settings.term_scales.get(name, 1.0) for name in TERMS), like)
 
-    def _input_scale(self, like: Tensor) -> Tensor | None:
-        """Factors on h's input channels in the order [weight_stats 8, bias, x, z, sin, cos, d ..], if any is not 1."""
+    def _input_factors(self, like: Tensor) -> Tensor | None:
+        scales = self.settings.input_scales
+        return factors((scales.get(name, 1.0) for name, n in self._input_widths().items() for _ in range(n)), like)
+
+    def _input_widths(self) -> dict[str, int]:
+        """How many channels each input has, in the order of `UpdateNetwork.inputs`."""
         widths = {"weight_stats": STATISTICS, "bias": 1, "x": 1, "z": 1, "unit_id": 2}
-        widths["delta"] = self.settings.delta_channels
-        names = [name for name, width in widths.items() for _ in range(width)]
-        return self._factors(names, self.settings.input_scales, like)
+        return widths | {"delta": self.settings.signals}
 
-    @staticmethod
-    def _factors(names: Sequence[str], scales: Mapping[str, float], like: Tensor) -> Tensor | None:
-        if all(value == 1 for value in scales.values()):
-            return None
-        return torch.tensor([scales.get(name, 1.0) for name in names], dtype=like.dtype, device=like.device)
+    def named_inputs(self, phi: BaseModelState, trace: Trace, layer: int) -> dict[str, Tensor]:
+        """What the update networks of a layer are given, see `anatomy.named_inputs`."""
+        inputs = self.network.inputs(trace.x[layer], trace.z[layer], trace.d[layer], *self._around(phi, layer))
+        widths = self._input_widths()
+        parts = dict(zip(widths, inputs.split(list(widths.values()), -1), strict=True))
+        parts |= {name: parts[name][..., :1, :, :] for name in ("weight_stats", "bias")}  # the same for all examples
+        return {name: self.settings.input_scales.get(name, 1.0) * part for name, part in parts.items()}
+
+    def contributions(self, trace: Trace, layer: int) -> Contributions:
+        """What each term put into a layer's change of W, see `anatomy.contributions`; no neuron has a gate."""
+        terms, a, scales = trace.terms[layer], self.forward_readout.coefficients, self.settings.term_scales
+        mixture = self.forward_readout.mix(terms, self._term_factors(a))
+        gates = {name: torch.ones_like(terms["w_base"][..., 0, :]) for name in TERMS}
+        coefficients = {name: a[k] * scales.get(name, 1.0) for k, name in enumerate(TERMS)}
+        return Contributions(mixture.parts(), mixture.bound, {"growth": -mixture.growth}, coefficients, gates)

@@ -5,50 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from metarules._checks import check_choice, check_names, check_number
+from metarules._checks import check_choice, check_number
+from metarules.update_rule.learned import BACKWARD_UPDATES, checked_scales
 from metarules.update_rule.terms import TERMS
 
-BACKWARD_UPDATES = ("identical", "separate", "fixed", "tied")
 PAPER_INPUTS = ("x", "z", "unit_id", "delta", "weight_stats", "bias")
 
 
 @dataclass(frozen=True)
 class PaperRuleSettings:
-    """Sizes and switches of a `PaperRule`. All numbers are the authors' code's defaults.
+    """Sizes and switches of a `PaperRule`. All numbers are the authors' code's defaults."""
 
-    Attributes:
-        channels: C, width of h.
-        delta_channels: D, width of the signals d and delta.
-        readout_channels: G, channels of each low-rank read-out.
-        top_channels: width of the network that makes the top signal.
-        top_units: the one top width of base models this rule can teach.
-        top_layers: convolutions over `top_channels` at the end of the top network.
-        hidden_layers: convolutions of h after its first.
-        kernel: length of all convolutions but one; odd.
-        top_kernel: length of the top network's first convolution; odd.
-        lr: inner step size.
-        backward_update: what becomes of V. "identical": it gets W's change; "separate": its own read-outs and mixing
-            coefficients, with V in place of W; "fixed": nothing; "tied": V is W, in the backward pass too.
-        term_scales: term name -> factor on its mixing coefficient a_k; 1 where absent, 0 switches the term off.
-        input_scales: input name (`PAPER_INPUTS`) -> factor on its channels as they enter h's first convolution.
-    """
-
-    channels: int = 64  # authors' code: compute_h_size
-    delta_channels: int = 32  # authors' code: delta_dim
-    readout_channels: int = 4  # authors' code: num_grad_channels
-    top_channels: int = 64  # authors' code: top_delta_size
-    top_units: int = 32  # paper and authors' code: the embedding is 32 wide
-    top_layers: int = 2  # authors' code: top_delta_layers
-    hidden_layers: int = 1  # authors' code: compute_h_layers
-    kernel: int = 3  # authors' code
-    top_kernel: int = 5  # authors' code
-    lr: float = 1e-4  # authors' code
-    backward_update: str = "identical"  # authors' code: identical_updates=True; "fixed" and "tied" are ours
-    term_scales: Mapping[str, float | int] = field(default_factory=dict, hash=False)  # none scaled, as released
-    input_scales: Mapping[str, float | int] = field(default_factory=dict, hash=False)  # none scaled, as released
+    channels: int = 64  # C, width of h; authors' code: compute_h_size
+    signals: int = 32  # D, width of the signals d and delta; authors' code: delta_dim
+    readouts: int = 4  # G, channels of each low-rank read-out; authors' code: num_grad_channels
+    top_channels: int = 64  # width of the network that makes the top signal; authors' code: top_delta_size
+    top_units: int = 32  # the one top width it can teach; paper and authors' code: the embedding is 32 wide
+    top_layers: int = 2  # convolutions at the end of the top network; authors' code: top_delta_layers
+    hidden_layers: int = 1  # convolutions of h after its first; authors' code: compute_h_layers
+    kernel: int = 3  # length of all convolutions but one, odd; authors' code
+    top_kernel: int = 5  # length of the top network's first convolution, odd; authors' code
+    lr: float = 1e-4  # inner step size; authors' code
+    backward_update: str = "identical"  # see `learned.BACKWARD_UPDATES`; authors' code: identical_updates=True
+    term_scales: Mapping[str, float] = field(default_factory=dict, hash=False)  # factors on a_k; 0: off
+    input_scales: Mapping[str, float] = field(default_factory=dict, hash=False)  # factors on inputs of h; 0: off
 
     def __post_init__(self) -> None:
-        sizes = ("channels", "delta_channels", "readout_channels", "top_channels", "top_units", "kernel", "top_kernel")
+        sizes = ("channels", "signals", "readouts", "top_channels", "top_units", "kernel", "top_kernel")
         for name in sizes:
             check_number(name, getattr(self, name), low=1, integer=True)
         for name in ("top_layers", "hidden_layers"):
@@ -59,8 +42,4 @@ class PaperRuleSettings:
         check_number("lr", self.lr, low=0, high=1)
         check_choice("backward_update", self.backward_update, BACKWARD_UPDATES)
         for name, allowed in (("term_scales", TERMS), ("input_scales", PAPER_INPUTS)):
-            scales = dict(getattr(self, name))
-            check_names(name, scales, allowed)
-            for key, value in scales.items():
-                check_number(f"{name}[{key!r}]", value, low=-1e6, high=1e6)
-            object.__setattr__(self, name, scales)
+            object.__setattr__(self, name, checked_scales(name, getattr(self, name), allowed, 1e6))

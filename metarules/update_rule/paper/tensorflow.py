@@ -23,7 +23,7 @@ TOP = f"{ROOT}/compute_top_delta"
 BASE_MODEL = "LocalWeightUpdateWLearner/"  # phi's variables, stored beside theta's; not theta
 UNUSED = ("moving_mean", "moving_variance", "global_step")  # in the checkpoint, but the rule never reads them
 SHORT = {"0_order": "weight_readout_0", "1_order": "weight_readout_1", "rbf": "weight_readout_rbf"}
-PREFIXES = {"change_of_W": "forward", "change_of_V": "backward"}
+PREFIXES = {"forward_readout": "forward", "backward_readout": "backward"}
 
 
 def readout_names() -> Iterator[str]:
@@ -43,29 +43,30 @@ def variable_names(settings: PaperRuleSettings) -> dict[str, str]:
         add(scope + _numbered("conv_1d", number), f"{module}.conv", w="weight", b="bias")
         add(scope + _numbered("batch_norm", number + first_norm), f"{module}.norm", beta="beta")
 
-    block(f"{TOP}/", 0, 0, "top_signal.first")
-    block(f"{TOP}/", 1, 0, "top_signal.across.0")
-    block(f"{TOP}/", 2, 0, "top_signal.across.1")
+    block(f"{TOP}/", 0, 0, "top.first")
+    block(f"{TOP}/", 1, 0, "top.across.0")
+    block(f"{TOP}/", 2, 0, "top.across.1")
     for i in range(settings.top_layers):
-        block(f"{TOP}/", 3 + i, 0, f"top_signal.blocks.{i}")
-    add(f"{TOP}/" + _numbered("conv_1d", 3 + settings.top_layers), "top_signal.readout", w="weight", b="bias")
+        block(f"{TOP}/", 3 + i, 0, f"top.blocks.{i}")
+    add(f"{TOP}/" + _numbered("conv_1d", 3 + settings.top_layers), "top.readout", w="weight", b="bias")
 
-    add(f"{ROOT}/batch_norm", "hidden.norm", beta="beta")
+    add(f"{ROOT}/batch_norm", "network.norm", beta="beta")
     for i in range(1 + settings.hidden_layers):
-        block(f"{ROOT}/", i, 1, f"hidden.convs.{i}")
+        block(f"{ROOT}/", i, 1, f"network.convs.{i}")
         for j in range(2):
             scope = f"{ROOT}/" + _numbered("ConcatUnitConv", i) + "/"
-            block(scope, j, 0, f"hidden.units.{i}.blocks.{j}")
+            block(scope, j, 0, f"network.units.{i}.blocks.{j}")
 
     add(f"{ROOT}/linear", "delta_readout", w="weight", b="bias")
     add(f"{ROOT}/bias_readout", "bias_readout", w="weight", b="bias")
-    for module in ("change_of_W", "change_of_V") if settings.backward_update == "separate" else ("change_of_W",):
+    separate = settings.backward_update == "separate"
+    for module in PREFIXES if separate else ("forward_readout",):
         prefix = f"{ROOT}/{PREFIXES[module]}"
         for readout in readout_names():
             term, _, end = readout.rpartition("_")
             name = f"{prefix}{SHORT.get(term, term)}_{end}/linear"
             add(name, f"{module}.readouts.{readout}", w="weight", b="bias")
-        add(f"{prefix}_weight_readout_coeffs", module, w="a", b="a_0")
+        add(f"{prefix}_weight_readout_coeffs", module, w="coefficients", b="offset")
     return names
 
 
@@ -129,11 +130,11 @@ def infer_sizes(found: Mapping[str, Tensor]) -> dict[str, Any]:
             "allowed: every variable of the released rule (the sizes are read from these)"
         )
     hidden, delta, readout, top, across = (found[name].shape for name in sources)
-    separate = any(name.startswith(f"{ROOT}/{PREFIXES['change_of_V']}") for name in found)
+    separate = any(name.startswith(f"{ROOT}/{PREFIXES['backward_readout']}") for name in found)
     return {
         "channels": hidden[2],
-        "delta_channels": delta[1],
-        "readout_channels": readout[1],
+        "signals": delta[1],
+        "readouts": readout[1],
         "top_channels": top[2],
         "top_units": across[2],
         "kernel": hidden[0],
