@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from metarules._checks import check_names, check_number
+from metarules._checks import check_generator, check_names, check_number
 from metarules.base_model import BaseModelState, check_input, forward
-from metarules.tasks._options import check_generator
 from metarules.tasks.task import Task
 from metarules.update_rule import Batch, UpdateRule
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_number, check_tensor
+from metarules._random import MAX_SEED
 
 ALPHAS = tuple(np.logspace(-2, 3, 11).tolist())  # ridge penalties to choose from: 0.01 .. 1000
 LABELS_PER_CLASS = 10  # labelled examples per class
 N_SPLITS = 50  # draws of those examples; their spread is the standard error we print
-MAX_SEED = 2**63 - 1  # what torch.Generator.manual_seed takes
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from metarules._checks import check_choice, check_number
-from metarules.tasks._options import check_generator
+from metarules._checks import check_choice, check_generator, check_number
 from metarules.tasks.dataset import Dataset
 from metarules.tasks.families import FAMILIES, HELD_OUT, draw_from
 from metarules.tasks.making import make_task, stack_tasks

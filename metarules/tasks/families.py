@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from metarules._random import whole_number
 from metarules.tasks.binary import binary_data
 from metarules.tasks.dataset import Dataset
 from metarules.tasks.decoders import random_decoder
 from metarules.tasks.glyph_rendering import MAX_SIZE, MIN_SIZE
 from metarules.tasks.glyphs import glyphs
-from metarules.tasks.latents import whole_number
 from metarules.tasks.lifted import lifted_shapes
 from metarules.tasks.mixtures import gaussian_mixture
 from metarules.tasks.sparse import sparse_data

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from metarules._checks import FLOATS, check_number
-from metarules.tasks._options import check_generator
+from metarules._checks import FLOATS, check_generator, check_number
 from metarules.tasks.dataset import Dataset
 from metarules.tasks.task import Task
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from metarules._checks import check_number
-from metarules.tasks._options import check_generator, check_pair
+from metarules._checks import check_generator, check_number, check_pair
+from metarules._random import log_number, whole_number
 from metarules.tasks.glyph_rendering import BROAD_GLYPHS, MAX_SIZE, MIN_SIZE, NEAT_GLYPHS, GlyphSettings
-from metarules.tasks.latents import log_number, whole_number
 
 # Of the 20 held-out letters four pairs look alike once scaled to one size (K k, M m, X x, Y y), and a task draws at
 # most one of each. The training letters would allow 21, but what cannot be validated is not trained.
