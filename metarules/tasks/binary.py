@@ -41,7 +41,7 @@ def binary_data(
         x [n, dimension] of zeros and ones; classes balanced; targets [n, 4] for thresholds, the first four latents.
 
     Raises:
-        TypeError, ValueError: an unknown kind, an option of a wrong type or out of range.
+        TypeError, ValueError: an unknown kind, an option of the wrong type or out of range.
     """
     sizes = {"n": n, "n_classes": n_classes, "dimension": dimension, "clusters": clusters}
     return one_kind("binary", {"prototypes": _prototypes, "thresholds": _thresholds}, kind, seed, **sizes)

@@ -131,7 +131,7 @@ def random_decoder(
         where there are fewer).
 
     Raises:
-        TypeError, ValueError: an unknown family or split, an option of a wrong type or out of range.
+        TypeError, ValueError: an unknown family or split, an option of the wrong type or out of range.
     """
     families = _SPLITS[check_choice("split", split, _SPLITS)]
     if family is not None:

@@ -83,7 +83,7 @@ def render_glyphs(
 
     Raises:
         ValueError: an unknown or repeated character or font, n or size out of range.
-        TypeError: generator, n, size or settings of a wrong type.
+        TypeError: generator, n, size or settings of the wrong type.
     """
     letters = check_characters(characters)
     check_fonts(fonts)

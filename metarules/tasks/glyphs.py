@@ -86,7 +86,7 @@ def draw_characters(n: int, generator: torch.Generator, characters: str | Sequen
 
     Raises:
         ValueError: more characters wanted than can be told apart.
-        TypeError: generator or n of a wrong type.
+        TypeError: generator or n of the wrong type.
     """
     letters = check_characters(characters)
     check_number("n", n, low=1, integer=True)
@@ -139,7 +139,7 @@ def glyphs(
 
     Raises:
         ValueError: an unknown split, character or font, or a number out of range.
-        TypeError: an option of a wrong type.
+        TypeError: an option of the wrong type.
     """
     side = glyph_split(split)
     generator = seeded(seed)

@@ -38,7 +38,7 @@ def lifted_shapes(
         the first two coordinates of the space the figures lie in.
 
     Raises:
-        TypeError, ValueError: an unknown family, an option of a wrong type or out of range.
+        TypeError, ValueError: an unknown family, an option of the wrong type or out of range.
     """
     check_mixture(n, n_classes, dimension, 1)
     generator = seeded(seed)

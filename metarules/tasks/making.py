@@ -34,7 +34,7 @@ def make_task(
         A task with x [*tasks, N, n], y [*tasks, N] and, where the data set has some, targets [*tasks, N, k].
 
     Raises:
-        TypeError: dataset, generator or dtype of a wrong type.
+        TypeError: dataset, generator or dtype of the wrong type.
         ValueError: a task dimension below 1.
     """
     if not isinstance(dataset, Dataset):

@@ -40,7 +40,7 @@ def gaussian_mixture(
         x [n, dimension] about 0.5, mostly in [0, 1]; classes balanced; targets [n, 4], the first four latents.
 
     Raises:
-        TypeError, ValueError: an option of a wrong type or out of range.
+        TypeError, ValueError: an option of the wrong type or out of range.
     """
     check_mixture(n, n_classes, dimension, clusters)
     generator = seeded(seed)
@@ -61,7 +61,7 @@ def check_mixture(n: int, n_classes: int, dimension: int, clusters: int) -> None
     """Check the options that random data sets share.
 
     Raises:
-        TypeError, ValueError: an option of a wrong type or out of range.
+        TypeError, ValueError: an option of the wrong type or out of range.
     """
     check_number("n_classes", n_classes, low=2, high=20, integer=True)
     check_number("n", n, low=n_classes, integer=True)
@@ -93,7 +93,7 @@ def one_kind(
         seed, n, n_classes, dimension, clusters: as for `gaussian_mixture`.
 
     Raises:
-        TypeError, ValueError: an unknown kind, an option of a wrong type or out of range.
+        TypeError, ValueError: an unknown kind, an option of the wrong type or out of range.
     """
     check_mixture(n, n_classes, dimension, clusters)
     generator = seeded(seed)

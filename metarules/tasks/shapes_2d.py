@@ -37,7 +37,7 @@ def two_moons(
         x [n, dimension], two classes.
 
     Raises:
-        TypeError, ValueError: an option of a wrong type or out of range.
+        TypeError, ValueError: an option of the wrong type or out of range.
     """
     generator, y = _start(n, 2, noise, seed)
     points = _moons(y, 2, generator)[0]

@@ -46,7 +46,7 @@ def sparse_data(
         x [n, dimension] in [0, 1], most of it 0; classes balanced; targets [n, 4] for spikes, the first four latents.
 
     Raises:
-        TypeError, ValueError: an unknown kind, an option of a wrong type or out of range.
+        TypeError, ValueError: an unknown kind, an option of the wrong type or out of range.
     """
     sizes = {"n": n, "n_classes": n_classes, "dimension": dimension, "clusters": clusters}
     return one_kind("sparse", {"counts": _counts, "spikes": _spikes}, kind, seed, **sizes)

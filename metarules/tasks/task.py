@@ -28,7 +28,7 @@ class Task:
         targets: numbers to regress on [*tasks, N, k], see `Dataset`; None where there are none.
 
     Raises:
-        TypeError: a tensor of a wrong type or dtype.
+        TypeError: a tensor of the wrong type or dtype.
         ValueError: no examples, NaN or infinity, shapes that do not fit, labels out of range, no permutation.
     """
 
@@ -80,7 +80,7 @@ class Task:
 
         Raises:
             ValueError: batch_size out of range.
-            TypeError: batch_size or generator of a wrong type.
+            TypeError: batch_size or generator of the wrong type.
         """
         check_number("batch_size", batch_size, low=1, high=self.n_examples, integer=True)
         check_generator(generator)
@@ -105,7 +105,7 @@ class Task:
 
         Raises:
             ValueError: a class with too few examples, or a number below 1.
-            TypeError: an argument of a wrong type.
+            TypeError: an argument of the wrong type.
         """
         check_number("per_class", per_class, low=1, integer=True)
         check_number("n_sets", n_sets, low=1, integer=True)
@@ -186,7 +186,7 @@ class Task:
 
         Raises:
             ValueError: fraction out of range, or a part left empty.
-            TypeError: an argument of a wrong type.
+            TypeError: an argument of the wrong type.
         """
         check_number("fraction", fraction, low=0, high=1)
         check_generator(generator)
