@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from metarules.base_model import BaseModelState, forward_unchecked, init_state
 from metarules.meta_objective import MetaObjectiveSettings
 from metarules.meta_training import MetaTrainingSettings
+from metarules.meta_training.particles import birth, truncated_loss
 from metarules.tasks import Task
 from metarules.update_rule import Batch, LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
 
@@ -150,14 +149,12 @@ def truncation(case: Case, told: dict[str, Any]) -> Callable[[], object]:
     n = 10 * settings.labels_per_class * settings.labelled_batches
     x = torch.rand(case.tasks, n, case.widths[0], generator=generator)
     task = Task(x, (torch.arange(n) % 10).expand(case.tasks, n).contiguous(), 10)
-    newer = "metarules.meta_training.unrolls"
-    unrolls: Any = import_module(newer if find_spec(newer) else "metarules.meta_training.particles")
-    group = unrolls.birth(case.widths[1:], task, settings, generator)
+    group = birth(case.widths[1:], task, settings, generator)
     rule = LocalRule()
     parameters = list(rule.parameters())
 
     def run() -> object:
-        loss, _ = unrolls.truncated_loss(rule, group, settings, torch.Generator().manual_seed(1))
+        loss, _ = truncated_loss(rule, group, settings, torch.Generator().manual_seed(1))
         return torch.autograd.grad(loss, parameters, allow_unused=True)
 
     return run
