@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -150,9 +149,13 @@ def truncation(case: Case, told: dict[str, Any]) -> Callable[[], object]:
     n = 10 * settings.labels_per_class * settings.labelled_batches
     x = torch.rand(case.tasks, n, case.widths[0], generator=generator)
     task = Task(x, (torch.arange(n) % 10).expand(case.tasks, n).contiguous(), 10)
-    newer = "metarules.meta_training.unrolls"
-    unrolls: Any = import_module(newer if find_spec(newer) else "metarules.meta_training.particles")
-    group = unrolls.birth(case.widths[1:], task, settings, generator)
+    try:
+        unrolls = import_module("metarules.meta_training.unrolls")
+        start_group = unrolls.start_group
+    except ModuleNotFoundError:  # the first version's names
+        unrolls = import_module("metarules.meta_training.particles")
+        start_group = unrolls.birth
+    group = start_group(case.widths[1:], task, settings, generator)
     rule = LocalRule()
     parameters = list(rule.parameters())
 

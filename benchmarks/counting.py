@@ -1,4 +1,4 @@
-"""What a function asks of the machine, counted rather than timed: arithmetic, memory traffic, and what it keeps.
+"""What a function asks of the machine, counted rather than timed: arithmetic, and what it keeps.
 
 And the ceiling of a step: its own matrix products and convolutions, run alone on tensors that lie ready. Everything
 else (element-wise passes, sums, copies, Python, autograd's bookkeeping) is left out, so no way of doing that faster,
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 KINDS = {  # by operator's name; whatever is not named here is element-wise
@@ -29,17 +29,6 @@ def flops(function: Callable[[], object]) -> float:
     with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: _addmm_flop}) as counter:
         function()
     return float(counter.get_total_flops())
-
-
-def traffic(function: Callable[[], object]) -> float:
-    """Bytes moved, if every operator read all its tensors from memory and wrote its results back.
-
-    An estimate from above: what is still in the cache from the operator before costs less. Views move nothing, and a
-    number repeated by broadcasting counts once.
-    """
-    with _Traffic() as mode:
-        function()
-    return mode.moved
 
 
 def kept(function: Callable[[], Tensor]) -> float:
@@ -59,32 +48,6 @@ def kept(function: Callable[[], Tensor]) -> float:
         alive = function()  # holds the graph, so that no address is used twice
     del alive
     return float(sum(storages.values()))
-
-
-class _Traffic(TorchDispatchMode):
-    """Adds up the bytes of what each operator reads and writes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.moved = 0.0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        read = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, Tensor)]
-        written = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
-        sources = {t.untyped_storage().data_ptr() for t in read}
-        is_view = not func._schema.is_mutable and any(t.untyped_storage().data_ptr() in sources for t in written)
-        if not is_view and "empty" not in func._schema.name:
-            self.moved += sum(map(_span, read)) + sum(map(_span, written))
-        return out
-
-
-def _span(tensor: Tensor) -> float:
-    """Bytes of the distinct numbers in a tensor."""
-    count = 1
-    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
-        count *= size if stride else min(size, 1)
-    return float(count * tensor.element_size())
 
 
 class Products(TorchDispatchMode):

@@ -1,4 +1,4 @@
-"""What the machine is, and what it can do at best: its square matrix-multiply rate and its copy bandwidth."""
+"""What the machine is, and what it can do at best: its square matrix-multiply rate."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import torch
 from metarules._threads import available_cores
 
 MATMUL = 1536  # side of the square matrices: the size whose rate the original's speed was told against
-COPY = 16 * 2**20  # float32 numbers, 64 MB: beyond the caches of a laptop
-FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")  # what matrix products care about
 
 
 def facts(device: str = "cpu") -> dict[str, Any]:
@@ -24,7 +22,6 @@ def facts(device: str = "cpu") -> dict[str, Any]:
         "system": platform.system(),
         "machine": platform.machine(),
         "processor": _processor(),
-        "flags": _flags(),
         "cores": os.cpu_count(),
         "cores_available": available_cores(),
         "python": platform.python_version(),
@@ -43,27 +40,9 @@ def matmul(device: str = "cpu", side: int = MATMUL) -> tuple[Callable[[], object
     return lambda: torch.mm(a, b, out=out), 2.0 * side**3
 
 
-def copy(device: str = "cpu", numbers: int = COPY) -> tuple[Callable[[], object], float]:
-    """A copy of one large array, and the bytes it reads and writes."""
-    source = torch.rand(numbers, device=device)
-    target = torch.empty_like(source)
-    return lambda: target.copy_(source), 2.0 * source.nbytes
-
-
-def _cpuinfo(*keys: str) -> str:
-    """The first of these fields that Linux tells about its processor, or nothing."""
+def _processor() -> str:
+    """The processor's name, as Linux tells it, or what Python knows."""
     path = Path("/proc/cpuinfo")
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    for key in keys:
-        if match := re.search(rf"^{key}\s*:\s*(.+)$", text, re.MULTILINE):
-            return match[1].strip()
-    return ""
-
-
-def _processor() -> str:
-    return _cpuinfo("model name", "Model", "Hardware") or platform.processor() or platform.machine()
-
-
-def _flags() -> list[str]:
-    told = _cpuinfo("flags", "Features").split()
-    return [flag for flag in FLAGS if flag in told]
+    found = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()

@@ -68,17 +68,14 @@ def step(case: Case, which: str, options: Options) -> dict[str, Any]:
 
     Returns:
         Seconds (median of the rounds) and best, task-steps per second, GFLOP (the first version's matrix products and
-        convolutions, so that skipping work shows as speed; without it today's) and GFLOP/s, bytes moved by today's
-        rule (estimate, see `counting.traffic`) and GB/s; what share both are, at their best, of the best
-        matrix-multiply rate and copy bandwidth of the same rounds (whatever else a machine does only ever slows it
+        convolutions, so that skipping work shows as speed; without it today's) and GFLOP/s; what share it is, at its
+        best, of the best matrix-multiply rate of the same rounds (whatever else a machine does only ever slows it
         down); and the speed-up over the first version, median of the rounds' ratios and quartiles, or None.
     """
     threads = options.prepare(case)
     now = build(case, options.device).functions()[which]
     multiply, multiply_flop = machine.matmul(options.device, options.side)
-    copy, copied = machine.copy(options.device)
-    moved = counting.traffic(now)
-    functions = {"now": now, "matmul": multiply, "copy": copy}
+    functions = {"now": now, "matmul": multiply}
     with ExitStack() as stack:
         timers = {name: timer(function, options.device) for name, function in functions.items()}
         if options.first:
@@ -89,7 +86,7 @@ def step(case: Case, which: str, options: Options) -> dict[str, Any]:
             flop = case.tasks * counting.flops(build(replace(case, tasks=1), options.device).functions()[which])
         found = interleave(timers, options.seconds, options.rounds)
     seconds, best = found["now"].median, found["now"].best
-    multiply_rate, copy_rate = multiply_flop / found["matmul"].best, copied / found["copy"].best
+    multiply_rate = multiply_flop / found["matmul"].best
     speed_up = ratio(found["first"], found["now"]) if options.first else None
     return {
         **case.sizes(),
@@ -102,9 +99,6 @@ def step(case: Case, which: str, options: Options) -> dict[str, Any]:
         "gflop": flop / 1e9,
         "gflop_per_second": flop / seconds / 1e9,
         "of_matmul": flop / best / multiply_rate,
-        "gbytes_moved": moved / 1e9,
-        "gbytes_per_second": moved / seconds / 1e9,
-        "of_copy": moved / best / copy_rate,
         "matmul_gflop_per_second": multiply_rate / 1e9,
         "speed_up": speed_up,
     }

@@ -33,8 +33,6 @@ def report(results: dict[str, Any]) -> str:
             number(row["task_steps_per_second"]),
             number(row["gflop_per_second"]),
             f"{row['of_matmul']:.0%}",
-            number(row["gbytes_per_second"]),
-            f"{row['of_copy']:.0%}",
             _spread(row),
         )
         for row in results["steps"]
@@ -96,7 +94,7 @@ def report(results: dict[str, Any]) -> str:
     parts = [
         machine_line(results["machine"]),
         table(
-            ("step", "threads", "ms", "task-steps/s", "GFLOP/s", "of matmul", "GB/s", "of copy", against),
+            ("step", "threads", "ms", "task-steps/s", "GFLOP/s", "of matmul", against),
             steps,
         ),
         _original(results, ("paper's sizes, scaled to the original's machine", "ours", "original", "our bound")),

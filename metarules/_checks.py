@@ -132,3 +132,30 @@ def check_names(name: str, given: Iterable[str] | Mapping[str, Any], allowed: Co
     unknown = sorted(set(given) - set(allowed))
     if unknown:
         raise ValueError(f"{name} names {', '.join(map(repr, unknown))}; allowed: {', '.join(sorted(allowed))}")
+
+
+def check_generator(value: Any) -> torch.Generator:
+    """Return `value` if it is a torch.Generator.
+
+    Raises:
+        TypeError: anything else, None included: no random number is drawn from hidden global state.
+    """
+    if not isinstance(value, torch.Generator):
+        raise TypeError(f"generator is {value!r}; allowed: a torch.Generator such as torch.Generator().manual_seed(0)")
+    return value
+
+
+def check_pair(name: str, value: Any, *, low: float, high: float) -> tuple[float, float]:
+    """Return the range `value` = (from, to) as floats, low <= from <= to <= high.
+
+    Raises:
+        TypeError: not a pair of numbers.
+        ValueError: outside [low, high], or from above to.
+    """
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TypeError(f"{name} is {value!r}; allowed: a pair (from, to) of numbers in [{low}, {high}]")
+    first = float(check_number(f"{name}[0]", value[0], low=low, high=high))
+    last = float(check_number(f"{name}[1]", value[1], low=low, high=high))
+    if first > last:
+        raise ValueError(f"{name} is {value!r}; allowed: (from, to) with from <= to")
+    return first, last

@@ -1,4 +1,4 @@
-"""Keep the memory that tensors free: fetching it from the system anew costs more than the arithmetic done in it.
+"""Stop glibc from returning freed blocks to the operating system.
 
 glibc hands large blocks back to Linux as they are freed, and every page of the next tensor then has to be fetched and
 zeroed again: at the paper's sizes up to a quarter of a meta-gradient's time (`python -m benchmarks`).
@@ -17,8 +17,8 @@ _NEVER = 2**31 - 1  # bytes free at the heap's end before it shrinks: the most t
 def keep_memory() -> bool:
     """Let this process keep what it frees, for its next tensors, until it ends.
 
-    For programs that work by themselves, such as meta-training and the benchmarks; a notebook's kernel, which idles
-    most of the time, had better give memory back. The process's size then stays at its peak.
+    The process's size then stays at its peak: right for programs such as meta-training and the benchmarks, wrong for a
+    notebook's kernel, which idles most of the time.
 
     Returns:
         Whether that could be asked for: True on Linux with glibc, elsewhere False and nothing changes.

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,9 +22,9 @@ VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # how users say it themselve
 
 def available_cores() -> int:
     """Cores this process may use: its CPU affinity, and on Linux its container's CPU quota, rounded up."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
-    return cores if quota is None else max(1, min(cores, quota))
+    from joblib import cpu_count  # here, since it takes 0.3 s and lessons do not ask
+
+    return int(cpu_count())
 
 
 def threads_for(work: float, cores: int, environment: Mapping[str, str] | None = None) -> int:
@@ -52,7 +50,9 @@ def told_threads(environment: Mapping[str, str] | None = None) -> int | None:
     return None
 
 
-def use_threads(widths: Sequence[int], batch_size: int, tasks: int = 1, channels: int = 16, threads: Any = None) -> int:
+def use_threads(
+    widths: Sequence[int], batch_size: int, tasks: int = 1, channels: int = 16, threads: int | None = None
+) -> int:
     """Tell PyTorch how many threads to use for inner steps of this size, in this whole process.
 
     Args:
@@ -72,12 +72,3 @@ def use_threads(widths: Sequence[int], batch_size: int, tasks: int = 1, channels
         threads = threads_for(float(tasks * batch_size * max(widths) * channels**2), available_cores())
     torch.set_num_threads(check_number("threads", threads, low=1, integer=True))
     return int(threads)
-
-
-def _quota(path: Path) -> int | None:
-    """Cores that a cgroup (version 2) allows, or None without a limit."""
-    try:
-        limit, period = path.read_text(encoding="ascii").split()[:2]
-        return -(-int(limit) // int(period))
-    except (OSError, ValueError):  # no such file, or "max"
-        return None

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from metarules._checks import check_names, check_number
+from metarules._checks import check_generator, check_names, check_number
+from metarules._random import seeded
 from metarules.base_model import WIDTHS, BaseModelState, InitSettings, check_input, forward, init_state
-from metarules.tasks._options import check_generator, seeded
 from metarules.tasks.task import Task
 from metarules.update_rule import Batch, InnerSettings, UpdateRule
 

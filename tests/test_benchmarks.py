@@ -72,17 +72,6 @@ def test_the_papers_step_costs_what_it_was_counted_at():
     assert hidden < counted < 1.25 * hidden
 
 
-def test_traffic_counts_what_is_read_and_written_once():
-    a, b = torch.rand(8, 4), torch.rand(8, 4)
-    size = a.nbytes
-    assert counting.traffic(lambda: a + b) == 3 * size
-    assert counting.traffic(lambda: a.t().reshape(-1, 1)) == 2 * size  # the copy that reshape has to make
-    assert counting.traffic(lambda: a.t()[:2].unsqueeze(0)) == 0  # views
-    assert counting.traffic(lambda: a + a[:1]) == 2 * size + size / 8  # the row is read once, however often used
-    assert counting.traffic(lambda: torch.empty(100, 100)) == 0
-    assert counting.traffic(lambda: a.add_(b)) == 3 * size
-
-
 def test_kept_counts_each_storage_once_and_no_parameter():
     weight = torch.rand(4, 3, requires_grad=True)
     x = torch.rand(8, 4)
@@ -178,7 +167,7 @@ def test_a_tiny_run_fills_every_part(results: dict[str, Any]):
         assert row["of_matmul"] == pytest.approx(row["gflop"] / row["seconds_best"] / row["matmul_gflop_per_second"])
         assert row["speed_up"] is None
     forward, both = results["steps"][:2]
-    assert both["gflop"] > 2 * forward["gflop"] and both["gbytes_moved"] > forward["gbytes_moved"]
+    assert both["gflop"] > 2 * forward["gflop"]
     assert results["meta_training"][0]["particles"] == 2
     assert [row["axis"] for row in results["scaling"]] == ["tasks", "batch"]
     assert set(results["threads"][0]["seconds"]) >= {"1"}
@@ -191,7 +180,7 @@ def test_results_are_plain_json_without_names_of_hosts_or_folders(results: dict[
     assert json.loads(text) == results
     assert str(Path.home()) not in text and str(Path.cwd()) not in text
     assert f'"{platform.node()}"' not in text
-    assert set(results["machine"]) >= {"processor", "flags", "cores", "cores_available", "torch", "python", "device"}
+    assert set(results["machine"]) >= {"processor", "cores", "cores_available", "torch", "python", "device"}
 
 
 def test_without_the_first_version_the_column_says_why(results: dict[str, Any]):

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "metarules"
 # Top to bottom, as in the README. `tasks` stands above `inner_loop`, which draws its batches from a Task.
 ORDER = (
     ("_checks", "_files", "_memory", "_work"),
-    ("_threads", "_workers"),
+    ("_random", "_threads", "_workers"),
     ("base_model",),
     ("update_rule",),
     ("classic_rules",),

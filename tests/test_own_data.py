@@ -551,6 +551,7 @@ def test_a_path_with_blanks_around_it_and_labels_beside_the_array(tmp_path: Path
     assert read_dataset(Path("t.npy")).name == "t"
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_files_that_do_not_belong_together():
     good = table(ROWS)
     with pytest.raises(ValueError, match=r"a.csv and b.csv do not belong together"):

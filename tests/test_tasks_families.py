@@ -104,6 +104,7 @@ def test_the_shipped_rule_survives_the_extremes(n_inputs: int, n_classes: int, k
     assert all(layer.W.isfinite().all() and layer.W.std() > 0.05 for layer in after.layers)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize(
     ("options", "error", "message"),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -26,7 +24,6 @@ from metarules.tasks import (
     load_dataset,
     render_glyphs,
 )
-from metarules.tasks.cache import cache_dir, cached_arrays
 from metarules.tasks.glyph_atlas import CELL, CHARACTERS, FONTS, INK, glyph_atlas
 from metarules.tasks.glyph_rendering import _draw_parameters, _fit_into_frame
 from metarules.tasks.glyphs import LOOK_ALIKES
@@ -36,15 +33,6 @@ STILL = GlyphSettings(scale=(1.0, 1.0), shift=0, rotation=0, shear=0)  # no rand
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Leave the user's cache alone."""
-    directory = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("METARULES_CACHE", str(directory))
-        yield directory
 
 
 # ---------------------------------------------------------------------------------------------------------- the split
@@ -220,6 +208,7 @@ def test_render_refuses(change: dict[str, object], message: str) -> None:
         render_glyphs(**arguments)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_wrong_types_are_refused() -> None:
     with pytest.raises(TypeError, match=r"generator is 0; allowed: a torch\.Generator"):
         render_glyphs("AB", FONTS, 4, 8, 0)
@@ -231,6 +220,7 @@ def test_wrong_types_are_refused() -> None:
         load_dataset("glyphs", n=9)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -260,105 +250,3 @@ def test_atlas_cells_are_centred_with_an_empty_rim() -> None:
     assert atlas.cells[:, :, rim:-rim, rim:-rim].sum() == atlas.cells.sum()
     assert (atlas.extents.amax(-1) == 1).all()
     assert (atlas.cells.flatten(2).amax(-1) > 200).all()
-
-
-def test_cache_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("METARULES_CACHE", str(tmp_path / "here"))
-    assert cache_dir() == tmp_path / "here"
-    monkeypatch.delenv("METARULES_CACHE")
-    assert cache_dir().name == "metarules"
-    for platform, variable in (("linux", "XDG_CACHE_HOME"), ("win32", "LOCALAPPDATA")):
-        monkeypatch.setattr("sys.platform", platform)
-        monkeypatch.setenv(variable, str(tmp_path))
-        assert cache_dir() == tmp_path / "metarules"
-    monkeypatch.setattr("sys.platform", "darwin")
-    assert cache_dir() == Path.home() / "Library" / "Caches" / "metarules"
-
-
-class Maker:
-    """Counts how often the arrays had to be made."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self) -> dict[str, object]:
-        self.calls += 1
-        return {"a": torch.arange(5000).numpy(), "b": torch.ones(3, 2).numpy()}
-
-
-@pytest.fixture
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("METARULES_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "things.npz"
-
-
-def test_cache_makes_once_and_leaves_no_drafts(cache: Path) -> None:
-    make = Maker()
-    first, second = cached_arrays("things", make), cached_arrays("things", make)
-    assert make.calls == 1
-    assert set(first) == set(second) == {"a", "b"}
-    assert (first["a"] == second["a"]).all()
-    assert [path.name for path in cache.parent.iterdir()] == ["things.npz"]
-
-
-def _truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-200])
-
-
-def _flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 3] ^= 1
-    path.write_bytes(bytes(content))
-
-
-def _other_content(path: Path) -> None:
-    import numpy as np
-
-    np.savez(path, a=np.arange(5), b=np.ones(2), sha256=np.zeros(32, dtype=np.uint8))
-
-
-def _pickled(path: Path) -> None:
-    import numpy as np
-
-    np.savez(path, a=np.array([{"evil": 1}], dtype=object))
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        _truncate,
-        _flip_a_bit,
-        _other_content,
-        _pickled,
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_text("not an archive"),
-    ],
-)
-def test_damaged_cache_is_noticed_and_made_again(cache: Path, damage: object) -> None:
-    make = Maker()
-    cached_arrays("things", make)
-    damage(cache)
-    with pytest.warns(RuntimeWarning, match=r"things.npz cannot be used \(.*\); it is made again"):
-        again = cached_arrays("things", make)
-    assert make.calls == 2
-    assert again["a"].sum() == 5000 * 4999 // 2
-    cached_arrays("things", make)  # no warning: the file is whole again
-    assert make.calls == 2
-
-
-def test_unwritable_cache_only_costs_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("METARULES_CACHE", str(tmp_path / "file" / "cache"))
-    make = Maker()
-    with pytest.warns(RuntimeWarning, match="set METARULES_CACHE to a directory that can be written to"):
-        assert set(cached_arrays("things", make)) == {"a", "b"}
-
-
-def test_glyphs_survive_a_damaged_atlas(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    wanted = render_glyphs("AB", FONTS, 10, 8, seeded())[0]
-    monkeypatch.setenv("METARULES_CACHE", str(tmp_path))
-    source = next(Path(tmp_path.parent).glob("cache*/glyph-atlas-*.npz"), None)
-    assert source is not None
-    (tmp_path / source.name).write_bytes(source.read_bytes()[:1000])
-    with pytest.warns(RuntimeWarning, match="made again"):
-        assert torch.equal(render_glyphs("AB", FONTS, 10, 8, seeded())[0], wanted)

@@ -95,6 +95,7 @@ def test_families_held_out_are_others() -> None:
         assert names == {f"random decoder ({family})" for family in families}
 
 
+@pytest.mark.usefixtures("unchecked_types")
 @pytest.mark.parametrize(
     ("name", "options", "error", "message"),
     [

@@ -106,6 +106,7 @@ def test_batches_hold_no_example_twice(seed: int, tasks: tuple[int, ...], size: 
     assert torch.equal(batch.x, task.sample(size, seeded(seed)).x)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_whole_set_and_its_edges() -> None:
     task = make_task(numbered(), generator=seeded(), tasks=(2,))
     whole = task.sample(24, seeded())
@@ -182,6 +183,7 @@ def test_labelled_sets_of_uneven_classes() -> None:
     assert torch.bincount(drawn, minlength=8).float() == pytest.approx(torch.full((8,), 375.0), rel=0.2)
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_labelled_sets_refuse() -> None:
     task = make_task(numbered(), permute=False)
     with pytest.raises(ValueError, match="per_class is 0; allowed"):

@@ -6,7 +6,6 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -63,7 +62,7 @@ def test_sizes_we_know_on_eight_cores(size: dict, threads: int, restored: None, 
     assert use_threads(**size) == threads == torch.get_num_threads()
 
 
-def test_a_given_number_is_used_and_checked(restored: None):
+def test_a_given_number_is_used_and_checked(restored: None, unchecked_types: None):
     assert use_threads(**LAPTOP, threads=2) == torch.get_num_threads() == 2
     with pytest.raises(ValueError, match="threads is 0; allowed"):
         use_threads(**LAPTOP, threads=0)
@@ -71,20 +70,10 @@ def test_a_given_number_is_used_and_checked(restored: None):
         use_threads(**LAPTOP, threads=1.5)
 
 
-@pytest.mark.parametrize(
-    ("text", "cores"), [("150000 100000\n", 2), ("100000 100000\n", 1), ("max 100000\n", None), ("", None)]
-)
-def test_a_containers_quota_is_read(tmp_path: Path, text: str, cores: int | None):
-    (tmp_path / "cpu.max").write_text(text, encoding="ascii")
-    assert _threads._quota(tmp_path / "cpu.max") == cores
-    assert _threads._quota(tmp_path / "absent") is None
-
-
-def test_cores_are_counted(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_threads.os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
-    monkeypatch.setattr(_threads, "_quota", lambda _: None)
-    assert available_cores() == 12
-    monkeypatch.setattr(_threads, "_quota", lambda _: 3)
+def test_only_cores_that_this_process_may_use_are_counted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 12)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 5, 7}, raising=False)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "9")
     assert available_cores() == 3
 
 

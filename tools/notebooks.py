@@ -18,7 +18,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ import nbformat
 import numpy as np
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from metarules._files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_SECONDS = 120  # as in start.py
@@ -117,14 +118,7 @@ def write(path: Path, notebook: Any) -> bool:
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        Path(temporary).chmod(path.stat().st_mode if path.exists() else 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    write_atomically(path, text.encode())
     return True
 
 

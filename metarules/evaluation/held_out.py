@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_number, check_widths
+from metarules._random import seeded
 from metarules._workers import Workers
 from metarules.base_model import WIDTHS, BaseModelState, forward_unchecked
 from metarules.inner_loop import DivergenceError, start, unroll
 from metarules.meta_objective import MetaObjectiveSettings, one_hot, score_in_turn
 from metarules.tasks import Task
-from metarules.tasks._options import seeded
 from metarules.tasks.distribution import DistributionSettings, validation_tasks
 from metarules.update_rule import Batch, UpdateRule
 

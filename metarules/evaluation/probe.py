@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_number, check_tensor
+from metarules._random import seeded
 from metarules.meta_objective import one_hot
-from metarules.tasks._options import seeded
 
 ALPHAS = tuple(np.logspace(-2, 3, 11).tolist())  # ridge penalties to choose from: 0.01 .. 1000
 LABELS_PER_CLASS = 10  # labelled examples per class

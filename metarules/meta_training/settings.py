@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metarules._checks import check_choice, check_number, check_widths
+from metarules._random import MAX_SEED
 from metarules.base_model import WIDTHS
 from metarules.meta_objective import MetaObjectiveSettings
 
 ESTIMATOR_NAMES = ("backprop", "es", "pes")
-MAX_SEED = 2**63 - 1  # what torch.Generator.manual_seed takes
 
 
 @dataclass(frozen=True)

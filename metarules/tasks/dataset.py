@@ -91,7 +91,7 @@ def load_dataset(name: str, **options: Any) -> Dataset:
 
     Raises:
         ValueError: an unknown name or option, or an option out of range.
-        TypeError: an option of a wrong type.
+        TypeError: an option of the wrong type.
     """
     builder = DATASETS[check_choice("name", name, DATASETS)]
     check_names(f"options of load_dataset({name!r})", options, inspect.signature(builder).parameters or ["(none)"])

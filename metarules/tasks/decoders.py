@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_choice, check_number
-from metarules.tasks._options import Number, Whole, balanced_labels, seeded
+from metarules._random import balanced_labels, seeded
 from metarules.tasks.dataset import Dataset, register
 from metarules.tasks.latents import N_TARGETS, clustered_latents, random_map
 
@@ -101,16 +101,16 @@ _SPLITS = {"train": TRAIN_FAMILIES, "validation": VALIDATION_FAMILIES, "all": FA
 
 @register("random_decoder")
 def random_decoder(
-    n: Whole = 2000,
-    n_classes: Whole = 10,
-    dimension: Whole = 64,
+    n: int = 2000,
+    n_classes: int = 10,
+    dimension: int = 64,
     family: str | None = None,
     split: str = "train",
-    latent_dimension: Whole | None = None,
-    clusters: Whole = 1,
-    separation: Number = 1.2,
-    noise: Number = 0.05,
-    seed: Whole = 0,
+    latent_dimension: int | None = None,
+    clusters: int = 1,
+    separation: float = 1.2,
+    noise: float = 0.05,
+    seed: int = 0,
 ) -> Dataset:
     """A Gaussian mixture, one class per group of clusters, seen through a random decoder.
 
@@ -131,7 +131,7 @@ def random_decoder(
         where there are fewer).
 
     Raises:
-        TypeError, ValueError: an unknown family or split, an option of a wrong type or out of range.
+        TypeError, ValueError: an unknown family or split, an option of the wrong type or out of range.
     """
     families = _SPLITS[check_choice("split", split, _SPLITS)]
     if family is not None:

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 
 import torch
 
-from metarules._checks import check_choice, check_number
-from metarules.tasks._options import check_generator
+from metarules._checks import check_choice, check_generator, check_number
+from metarules._random import whole_number
 from metarules.tasks.dataset import Dataset
 from metarules.tasks.families import FAMILIES, Draw
 from metarules.tasks.families import MAX_CLASSES as MAX_CLASSES
 from metarules.tasks.families import TaskForm as TaskForm
-from metarules.tasks.latents import whole_number
 from metarules.tasks.making import make_task, stack_tasks
 from metarules.tasks.task import Task
 from metarules.tasks.task_form import DistributionSettings as DistributionSettings

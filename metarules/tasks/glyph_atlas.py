@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import string
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-
-from metarules.tasks.cache import cache_dir, cached_arrays
 
 CHARACTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 
@@ -32,7 +29,6 @@ FONTS = TRAIN_FONTS + VALIDATION_FONTS
 CELL = 64  # pixels of an atlas cell, each way: twice the 28 pixels of the largest glyph, and a bit
 INK = 56  # pixels of a glyph's longer side; the empty rim keeps interpolation off the neighbours
 _POINT_SIZE = 160  # drawn at two to three times INK, then shrunk, so that edges are smooth
-_VERSION = 1  # raise when the drawing below changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,23 +44,24 @@ class GlyphAtlas:
     extents: Tensor
 
 
+@lru_cache(maxsize=1)
 def glyph_atlas() -> GlyphAtlas:
-    """The atlas, drawn with Pillow on first use (about a second) and then read from the cache.
+    """The atlas, drawn with Pillow on first use: about a second, once in a process.
 
     Raises:
         FileNotFoundError: the installed matplotlib lacks one of FONTS.
     """
-    return _atlas(str(cache_dir()))
+    from PIL import ImageFont
 
-
-@lru_cache(maxsize=2)
-def _atlas(_directory: str) -> GlyphAtlas:
     paths = _font_paths()
-    digest = hashlib.sha256(f"{_VERSION} {CELL} {INK} {_POINT_SIZE} {CHARACTERS}".encode())
-    for path in paths:
-        digest.update(path.read_bytes())
-    arrays = cached_arrays(f"glyph-atlas-{digest.hexdigest()[:16]}", lambda: _draw_all(paths))
-    return GlyphAtlas(torch.from_numpy(arrays["cells"]), torch.from_numpy(arrays["extents"]))
+    cells = np.zeros((len(paths), len(CHARACTERS), CELL, CELL), dtype=np.uint8)
+    extents = np.zeros((len(paths), len(CHARACTERS), 2), dtype=np.float32)
+    for i, path in enumerate(paths):
+        # Layout.BASIC: the same pixels whether or not the Raqm library is installed
+        font = ImageFont.truetype(str(path), _POINT_SIZE, layout_engine=ImageFont.Layout.BASIC)
+        for j, character in enumerate(CHARACTERS):
+            cells[i, j], extents[i, j] = _draw(font, character)
+    return GlyphAtlas(torch.from_numpy(cells), torch.from_numpy(extents))
 
 
 def _font_paths() -> list[Path]:
@@ -76,19 +73,6 @@ def _font_paths() -> list[Path]:
     if missing:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}, which matplotlib ships; install matplotlib anew")
     return paths
-
-
-def _draw_all(paths: list[Path]) -> dict[str, np.ndarray]:
-    from PIL import ImageFont
-
-    cells = np.zeros((len(paths), len(CHARACTERS), CELL, CELL), dtype=np.uint8)
-    extents = np.zeros((len(paths), len(CHARACTERS), 2), dtype=np.float32)
-    for i, path in enumerate(paths):
-        # Layout.BASIC: the same pixels whether or not the Raqm library is installed
-        font = ImageFont.truetype(str(path), _POINT_SIZE, layout_engine=ImageFont.Layout.BASIC)
-        for j, character in enumerate(CHARACTERS):
-            cells[i, j], extents[i, j] = _draw(font, character)
-    return {"cells": cells, "extents": extents}
 
 
 def _draw(font: Any, character: str) -> tuple[np.ndarray, tuple[float, float]]:

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metarules._checks import check_names, check_number
-from metarules.tasks._options import Number, Whole, balanced_labels, check_generator, check_pair, log_uniform, uniform
+from metarules._checks import check_generator, check_names, check_number, check_pair
+from metarules._random import balanced_labels, log_uniform, uniform
 from metarules.tasks.glyph_atlas import CELL, CHARACTERS, FONTS, INK, glyph_atlas
 
 MIN_SIZE, MAX_SIZE = 8, 28  # pixels each way
@@ -33,13 +33,13 @@ class GlyphSettings:
 
     # Defaults as wide as those of our early experiments: ten labels per class and raw 8x8 pixels then give 0.5 to 0.55.
     scale: tuple[float, float] = (0.6, 1.0)  # longer side of the ink over the image's side
-    shift: Number = 0.15  # largest shift each way, over the image's side, as far as the frame leaves room
-    rotation: Number = 20.0  # largest rotation, degrees
-    shear: Number = 0.2  # largest horizontal shear, width over height; an italic's slant is 0.2 to 0.3
+    shift: float = 0.15  # largest shift each way, over the image's side, as far as the frame leaves room
+    rotation: float = 20.0  # largest rotation, degrees
+    shear: float = 0.2  # largest horizontal shear, width over height; an italic's slant is 0.2 to 0.3
     gamma: tuple[float, float] = (1.0, 1.0)  # ink ** gamma, drawn log-evenly: below 1 fattens, above 1 thins
     blur: tuple[float, float] = (0.0, 0.0)  # standard deviation of a Gaussian blur, pixels of the image
     noise: tuple[float, float] = (0.0, 0.0)  # standard deviation of Gaussian noise on every pixel
-    invert: Number = 0.0  # probability that ink and paper are exchanged
+    invert: float = 0.0  # probability that ink and paper are exchanged
 
     def __post_init__(self) -> None:
         ranges = {"scale": (0.4, 1.0), "gamma": (0.2, 5.0), "blur": (0.0, 3.0), "noise": (0.0, 1.0)}
@@ -59,9 +59,9 @@ BROAD_GLYPHS = GlyphSettings(gamma=(0.5, 1.6), blur=(0.0, 0.8), noise=(0.0, 0.15
 def render_glyphs(
     characters: str | Sequence[str],
     fonts: Sequence[str],
-    n: Whole,
-    size: Whole,
-    generator: Any,
+    n: int,
+    size: int,
+    generator: torch.Generator,
     settings: GlyphSettings | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Render n images of random characters in random fonts, each with its own affine map.
@@ -83,7 +83,7 @@ def render_glyphs(
 
     Raises:
         ValueError: an unknown or repeated character or font, n or size out of range.
-        TypeError: generator, n, size or settings of a wrong type.
+        TypeError: generator, n, size or settings of the wrong type.
     """
     letters = check_characters(characters)
     check_fonts(fonts)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from metarules._checks import check_choice, check_number
-from metarules.tasks._options import Whole, check_generator, seeded, standardised
+from metarules._checks import check_choice, check_generator, check_number
+from metarules._random import seeded
 from metarules.tasks.dataset import Dataset, register
 from metarules.tasks.glyph_atlas import CHARACTERS, FONTS, TRAIN_FONTS, VALIDATION_FONTS
 from metarules.tasks.glyph_rendering import PARAMETER_NAMES, GlyphSettings, check_characters, check_fonts, render_glyphs
+from metarules.tasks.latents import standardised
 
 TARGETS = PARAMETER_NAMES[:4]  # what every setting varies; noise, the paper's fourth, is off in most of ours
 
@@ -76,7 +76,7 @@ def glyph_split(name: str) -> GlyphSplit:
     return _SPLITS[check_choice("split", name, _SPLITS)]
 
 
-def draw_characters(n: Whole, generator: Any, characters: str | Sequence[str] = TRAIN_CHARACTERS) -> str:
+def draw_characters(n: int, generator: torch.Generator, characters: str | Sequence[str] = TRAIN_CHARACTERS) -> str:
     """Draw n distinct characters at random, never two that look alike (see LOOK_ALIKES).
 
     Args:
@@ -86,7 +86,7 @@ def draw_characters(n: Whole, generator: Any, characters: str | Sequence[str] = 
 
     Raises:
         ValueError: more characters wanted than can be told apart.
-        TypeError: generator or n of a wrong type.
+        TypeError: generator or n of the wrong type.
     """
     letters = check_characters(characters)
     check_number("n", n, low=1, integer=True)
@@ -112,14 +112,14 @@ def _first_apart(letters: Iterable[str]) -> str:
 
 @register("glyphs")
 def glyphs(
-    n: Whole = 2000,
-    n_classes: Whole = 10,
-    size: Whole = 8,
+    n: int = 2000,
+    n_classes: int = 10,
+    size: int = 8,
     split: str = "train",
     characters: str | Sequence[str] | None = None,
     fonts: Sequence[str] | None = None,
     settings: GlyphSettings | None = None,
-    seed: Whole = 0,
+    seed: int = 0,
 ) -> Dataset:
     """Random letters in random fonts, bent at random; drawn afresh from the seed.
 
@@ -139,7 +139,7 @@ def glyphs(
 
     Raises:
         ValueError: an unknown split, character or font, or a number out of range.
-        TypeError: an option of a wrong type.
+        TypeError: an option of the wrong type.
     """
     side = glyph_split(split)
     generator = seeded(seed)

@@ -7,8 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from metarules.tasks._options import standardised
-
 N_TARGETS = 4  # regression targets of every kind that has some, so that tasks of several kinds stack
 
 
@@ -40,16 +38,8 @@ def random_map(z: Tensor, width: int, generator: torch.Generator) -> Tensor:
     return z @ torch.randn(z.shape[1], width, generator=generator) / math.sqrt(z.shape[1])
 
 
-def log_number(low: float, high: float, generator: torch.Generator) -> float:
-    """One number whose logarithm is drawn evenly between those of low and high (both above 0)."""
-    return math.exp(number(math.log(low), math.log(high), generator))
-
-
-def number(low: float, high: float, generator: torch.Generator) -> float:
-    """One number drawn evenly from [low, high]."""
-    return low + (high - low) * float(torch.rand((), generator=generator))
-
-
-def whole_number(low: int, high: int, generator: torch.Generator) -> int:
-    """One whole number from low to high, each as likely."""
-    return int(torch.randint(low, high + 1, (), generator=generator))
+def standardised(columns: Tensor) -> Tensor:
+    """columns [n, k], each moved to mean 0 and scaled to variance 1; a constant column becomes 0."""
+    spread = columns.std(0, correction=0)
+    # a constant column's spread is rounding alone, which must not be blown up to 1
+    return torch.where(spread > 1e-6, (columns - columns.mean(0)) / spread.clamp_min(1e-6), 0.0)

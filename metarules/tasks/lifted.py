@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_choice
-from metarules.tasks._options import Whole, balanced_labels, seeded, standardised
+from metarules._random import balanced_labels, number, seeded, whole_number
 from metarules.tasks.dataset import Dataset
 from metarules.tasks.decoders import TRAIN_FAMILIES, input_places
-from metarules.tasks.latents import number, whole_number
+from metarules.tasks.latents import standardised
 from metarules.tasks.mixtures import check_mixture
 from metarules.tasks.shapes_2d import FIGURES, draw_figure
 
@@ -22,7 +22,7 @@ MOST_TOGETHER = 4  # classes of one figure
 
 
 def lifted_shapes(
-    n: Whole = 1000, n_classes: Whole = 10, dimension: Whole = 64, family: str | None = None, seed: Whole = 0
+    n: int = 1000, n_classes: int = 10, dimension: int = 64, family: str | None = None, seed: int = 0
 ) -> Dataset:
     """Figures of two to four classes, each in a plane of its own in a small space, seen through a random decoder.
 
@@ -38,7 +38,7 @@ def lifted_shapes(
         the first two coordinates of the space the figures lie in.
 
     Raises:
-        TypeError, ValueError: an unknown family, an option of a wrong type or out of range.
+        TypeError, ValueError: an unknown family, an option of the wrong type or out of range.
     """
     check_mixture(n, n_classes, dimension, 1)
     generator = seeded(seed)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from metarules._checks import FLOATS, check_number
-from metarules.tasks._options import check_generator
+from metarules._checks import FLOATS, check_generator, check_number
 from metarules.tasks.dataset import Dataset
 from metarules.tasks.task import Task
 
@@ -35,7 +34,7 @@ def make_task(
         A task with x [*tasks, N, n], y [*tasks, N] and, where the data set has some, targets [*tasks, N, k].
 
     Raises:
-        TypeError: dataset, generator or dtype of a wrong type.
+        TypeError: dataset, generator or dtype of the wrong type.
         ValueError: a task dimension below 1.
     """
     if not isinstance(dataset, Dataset):

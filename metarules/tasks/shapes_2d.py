@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_number
-from metarules.tasks._options import Number, Whole, balanced_labels, seeded
+from metarules._random import balanced_labels, seeded
 from metarules.tasks.dataset import Dataset, register
 
 MAX_CLASSES = 20
@@ -22,7 +22,7 @@ _HALF = 0.45  # half the side of the figure after scaling: 0.05 is left on each 
 
 @register("two_moons")
 def two_moons(
-    n: Whole = 1000, noise: Number = 0.08, dimension: Whole = 2, lift_noise: Number = 0.02, seed: Whole = 0
+    n: int = 1000, noise: float = 0.08, dimension: int = 2, lift_noise: float = 0.02, seed: int = 0
 ) -> Dataset:
     """Two interleaved half circles, one class each.
 
@@ -37,7 +37,7 @@ def two_moons(
         x [n, dimension], two classes.
 
     Raises:
-        TypeError, ValueError: an option of a wrong type or out of range.
+        TypeError, ValueError: an option of the wrong type or out of range.
     """
     generator, y = _start(n, 2, noise, seed)
     points = _moons(y, 2, generator)[0]
@@ -46,12 +46,12 @@ def two_moons(
 
 @register("rings")
 def rings(
-    n: Whole = 1000,
-    n_classes: Whole = 2,
-    noise: Number = 0.05,
-    dimension: Whole = 2,
-    lift_noise: Number = 0.02,
-    seed: Whole = 0,
+    n: int = 1000,
+    n_classes: int = 2,
+    noise: float = 0.05,
+    dimension: int = 2,
+    lift_noise: float = 0.02,
+    seed: int = 0,
 ) -> Dataset:
     """Concentric rings, one class each, radii evenly spaced up to 1. Arguments and errors as `two_moons`, with
     n_classes from 2 to 20."""
@@ -62,13 +62,13 @@ def rings(
 
 @register("spirals")
 def spirals(
-    n: Whole = 1000,
-    n_classes: Whole = 2,
-    turns: Number = 1.0,
-    noise: Number = 0.03,
-    dimension: Whole = 2,
-    lift_noise: Number = 0.02,
-    seed: Whole = 0,
+    n: int = 1000,
+    n_classes: int = 2,
+    turns: float = 1.0,
+    noise: float = 0.03,
+    dimension: int = 2,
+    lift_noise: float = 0.02,
+    seed: int = 0,
 ) -> Dataset:
     """Spiral arms from the middle outwards, one class each. Arguments and errors as `two_moons`, with n_classes from
     2 to 20 and `turns` of each arm, 0 to 5."""
@@ -80,12 +80,12 @@ def spirals(
 
 @register("blobs")
 def blobs(
-    n: Whole = 1000,
-    n_classes: Whole = 5,
-    noise: Number = 0.12,
-    dimension: Whole = 2,
-    lift_noise: Number = 0.02,
-    seed: Whole = 0,
+    n: int = 1000,
+    n_classes: int = 5,
+    noise: float = 0.12,
+    dimension: int = 2,
+    lift_noise: float = 0.02,
+    seed: int = 0,
 ) -> Dataset:
     """Round clouds about random centres kept apart, one class each; `noise` is the clouds' standard deviation.
     Arguments and errors as `two_moons`, with n_classes from 2 to 20."""
@@ -160,7 +160,7 @@ def draw_figure(
     return points + offset, offset[:, 0] if kind == "blobs" else along, (offset * normal).sum(-1)
 
 
-def _start(n: Whole, n_classes: Whole, noise: Number, seed: Whole) -> tuple[torch.Generator, Tensor]:
+def _start(n: int, n_classes: int, noise: float, seed: int) -> tuple[torch.Generator, Tensor]:
     """Check what all figures share; returns the generator and balanced labels [n]."""
     check_number("n_classes", n_classes, low=2, high=MAX_CLASSES, integer=True)
     check_number("n", n, low=n_classes, integer=True)
@@ -174,9 +174,9 @@ def _finish(
     points: Tensor,
     y: Tensor,
     n_classes: int,
-    noise: Number,
-    dimension: Whole,
-    lift_noise: Number,
+    noise: float,
+    dimension: int,
+    lift_noise: float,
     generator: torch.Generator,
 ) -> Dataset:
     """Add noise, move into about [0, 1] and, where wanted, lift points [n, 2] to [n, dimension]."""

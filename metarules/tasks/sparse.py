@@ -8,14 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metarules._checks import check_choice
-from metarules.tasks._options import Whole, balanced_labels, seeded
+from metarules._random import log_number, number, whole_number
 from metarules.tasks.dataset import Dataset
 from metarules.tasks.decoders import light
-from metarules.tasks.latents import N_TARGETS, clustered_latents, log_number, number, random_map, whole_number
-from metarules.tasks.mixtures import check_mixture
+from metarules.tasks.latents import N_TARGETS, clustered_latents, random_map
+from metarules.tasks.mixtures import one_kind
 
-KINDS = ("counts", "spikes")
 # Ranges drawn from, per data set; ours, tuned so that ten labels per class and raw inputs give 0.3 to 0.95.
 ZIPF = (0.3, 1.0)  # the k-th word comes k^-a as often as the first; natural text has 1
 TOPIC = (0.5, 1.0)  # how far a class's words depart from all texts', in log frequency
@@ -26,12 +24,12 @@ SEPARATION = (0.7, 1.6)  # of the spikes' latents
 
 
 def sparse_data(
-    n: Whole = 1000,
-    n_classes: Whole = 10,
-    dimension: Whole = 64,
-    clusters: Whole = 1,
+    n: int = 1000,
+    n_classes: int = 10,
+    dimension: int = 64,
+    clusters: int = 1,
     kind: str | None = None,
-    seed: Whole = 0,
+    seed: int = 0,
 ) -> Dataset:
     """Few active inputs, none negative.
 
@@ -48,24 +46,15 @@ def sparse_data(
         x [n, dimension] in [0, 1], most of it 0; classes balanced; targets [n, 4] for spikes, the first four latents.
 
     Raises:
-        TypeError, ValueError: an unknown kind, an option of a wrong type or out of range.
+        TypeError, ValueError: an unknown kind, an option of the wrong type or out of range.
     """
-    check_mixture(n, n_classes, dimension, clusters)
-    generator = seeded(seed)
-    drawn = KINDS[whole_number(0, 1, generator)]
-    kind = check_choice("kind", kind or drawn, KINDS)
-    y = balanced_labels(n, n_classes, generator)
-    targets = None
-    if kind == "counts":
-        x = _counts(y, n_classes, dimension, clusters, generator)
-    else:
-        separation = number(*SEPARATION, generator)
-        z = clustered_latents(y, n_classes, whole_number(4, 12, generator), clusters, separation, generator)
-        x, targets = _spikes(z, dimension, generator), z[:, :N_TARGETS]
-    return Dataset(f"sparse ({kind})", light(x), y, None, tuple(str(c) for c in range(n_classes)), targets)
+    sizes = {"n": n, "n_classes": n_classes, "dimension": dimension, "clusters": clusters}
+    return one_kind("sparse", {"counts": _counts, "spikes": _spikes}, kind, seed, **sizes)
 
 
-def _counts(y: Tensor, n_classes: int, dimension: int, clusters: int, generator: torch.Generator) -> Tensor:
+def _counts(
+    y: Tensor, n_classes: int, dimension: int, clusters: int, generator: torch.Generator
+) -> tuple[Tensor, None]:
     """log(1 + count) of every word in every text, [n, dimension]."""
     n = len(y)
     rank = torch.randperm(dimension, generator=generator) + 1
@@ -78,15 +67,19 @@ def _counts(y: Tensor, n_classes: int, dimension: int, clusters: int, generator:
     # at least 8 words: shorter texts over a tiny vocabulary would be empty as often as not
     length = max(8.0, log_number(*LENGTH, generator) * dimension)
     lengths = length * torch.exp(0.3 * torch.randn(n, 1, generator=generator))
-    return torch.poisson(lengths * often, generator=generator).log1p()
+    return light(torch.poisson(lengths * often, generator=generator).log1p()), None
 
 
-def _spikes(z: Tensor, dimension: int, generator: torch.Generator) -> Tensor:
+def _spikes(
+    y: Tensor, n_classes: int, dimension: int, clusters: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """What passes a threshold of every unit's own, [n, dimension]."""
+    separation = number(*SEPARATION, generator)
+    z = clustered_latents(y, n_classes, whole_number(4, 12, generator), clusters, separation, generator)
     h = random_map(z, dimension, generator)
     h = h + 0.3 * torch.randn(h.shape, generator=generator)
     low, high = SILENT
     silent = low + (high - low) * torch.rand(dimension, generator=generator)
     rows = (silent * (len(h) - 1)).long().clamp_max(len(h) - 2)  # at least one example passes
     thresholds = h.sort(0).values.gather(0, rows[None])
-    return torch.relu(h - thresholds)
+    return light(torch.relu(h - thresholds)), z[:, :N_TARGETS]

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarules._checks import check_number, check_tensor
-from metarules.tasks._options import Number, Whole, check_generator
+from metarules._checks import check_generator, check_number, check_tensor
 from metarules.tasks.dataset import check_classes, check_shape, check_targets
 from metarules.update_rule import Batch
 
@@ -29,7 +28,7 @@ class Task:
         targets: numbers to regress on [*tasks, N, k], see `Dataset`; None where there are none.
 
     Raises:
-        TypeError: a tensor of a wrong type or dtype.
+        TypeError: a tensor of the wrong type or dtype.
         ValueError: no examples, NaN or infinity, shapes that do not fit, labels out of range, no permutation.
     """
 
@@ -68,7 +67,7 @@ class Task:
         """n_0, the number of inputs."""
         return self.x.shape[-1]
 
-    def sample(self, batch_size: Whole, generator: Any) -> Batch:
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Draw a batch, no example twice; every task draws its own, every subset being as likely as any other.
 
         Args:
@@ -81,7 +80,7 @@ class Task:
 
         Raises:
             ValueError: batch_size out of range.
-            TypeError: batch_size or generator of a wrong type.
+            TypeError: batch_size or generator of the wrong type.
         """
         check_number("batch_size", batch_size, low=1, high=self.n_examples, integer=True)
         check_generator(generator)
@@ -92,7 +91,7 @@ class Task:
         rows = self._rows(keys.topk(batch_size, sorted=False).indices)
         return Batch(self._pick(self.x, rows), self._pick(self.y, rows))
 
-    def sample_labelled(self, per_class: Whole, generator: Any, n_sets: Whole = 2) -> tuple[Batch, ...]:
+    def sample_labelled(self, per_class: int, generator: torch.Generator, n_sets: int = 2) -> tuple[Batch, ...]:
         """Draw labelled batches with equally many examples of every class; no example comes twice, in whichever batch.
 
         Args:
@@ -106,7 +105,7 @@ class Task:
 
         Raises:
             ValueError: a class with too few examples, or a number below 1.
-            TypeError: an argument of a wrong type.
+            TypeError: an argument of the wrong type.
         """
         check_number("per_class", per_class, low=1, integer=True)
         check_number("n_sets", n_sets, low=1, integer=True)
@@ -175,7 +174,7 @@ class Task:
         targets = None if self.targets is None else self.targets[index]
         return replace(self, x=self.x[index], y=self.y[index], permutation=permutation, targets=targets)
 
-    def split(self, fraction: Number, generator: Any) -> tuple[Task, Task]:
+    def split(self, fraction: float, generator: torch.Generator) -> tuple[Task, Task]:
         """Cut every task's examples in two at random.
 
         Args:
@@ -187,7 +186,7 @@ class Task:
 
         Raises:
             ValueError: fraction out of range, or a part left empty.
-            TypeError: an argument of a wrong type.
+            TypeError: an argument of the wrong type.
         """
         check_number("fraction", fraction, low=0, high=1)
         check_generator(generator)

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from metarules._checks import check_names, check_number
-from metarules.tasks._options import check_generator, check_pair
+from metarules._checks import check_generator, check_names, check_number, check_pair
+from metarules._random import log_number, whole_number
 from metarules.tasks.families import FAMILIES, MAX_CLASSES, MOST_CLASSES, TaskForm
 from metarules.tasks.glyph_rendering import BROAD_GLYPHS, MAX_SIZE, MIN_SIZE, NEAT_GLYPHS, GlyphSettings
-from metarules.tasks.latents import log_number, whole_number
 
 IMAGE_SHARE = 0.5  # ours: of the unusual forms; without it hardly one would allow glyphs
 LARGEST_IMAGE = 16  # paper

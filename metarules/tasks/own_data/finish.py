@@ -6,13 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 
 from metarules._checks import check_number
-from metarules.tasks._options import Whole
 from metarules.tasks.dataset import Dataset
 
 LEAST_PER_CLASS = 11  # the few-shot probe labels ten examples of each class and asks for the others
@@ -27,6 +26,8 @@ _TAILS = 0.01  # share of a column's values, at either end, that its scale does 
 UNLABELLED = (
     "If there are no labels, add them: the rule never sees them, but the probe that measures its features asks for some"
 )
+
+Shape: TypeAlias = tuple[int, int] | Literal["auto"] | None  # whether rows are images, see `finished`
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Raw:
     where: str
 
 
-def finished(raw: Raw, title: str, shape: Any, per_class: Whole) -> Dataset:
+def finished(raw: Raw, title: str, shape: Shape, per_class: int) -> Dataset:
     """Check what a file held and make it a data set.
 
     Values: images get one scale, from 0 (or the least value, if there are negative ones) to the largest value there can
@@ -92,7 +93,7 @@ def finished(raw: Raw, title: str, shape: Any, per_class: Whole) -> Dataset:
     )
 
 
-def some_examples(dataset: Dataset, most: Whole, seed: Whole = 0) -> Dataset:
+def some_examples(dataset: Dataset, most: int, seed: int = 0) -> Dataset:
     """At most `most` examples, drawn at random, in their order; rare classes are kept first.
 
     Every class keeps the same number of examples, or all it has if that is fewer.
@@ -154,7 +155,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _image_shape(raw: Raw, shape: Any) -> tuple[int, int] | None:
+def _image_shape(raw: Raw, shape: Shape) -> tuple[int, int] | None:
     n = raw.values.shape[1]
     if shape is None:
         return None

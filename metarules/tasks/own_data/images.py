@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -18,7 +17,7 @@ MAX_PIXELS = 25_000_000  # of one image before it is made small: a large photogr
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 
 
-def read_images(name: str, files: Mapping[str, bytes], side: Any = SIDE) -> Raw:
+def read_images(name: str, files: Mapping[str, bytes], side: int = SIDE) -> Raw:
     """Read images, their class being the folder they lie in, or else the beginning of their file names.
 
     Each image is turned upright (EXIF), laid on white where it is transparent, made grey, cut to the largest square in

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from metarules.tasks._options import Whole
 from metarules.tasks.dataset import Dataset
 from metarules.tasks.own_data.arrays import read_npy, read_npz
-from metarules.tasks.own_data.finish import LEAST_PER_CLASS, MAX_BYTES, Raw, finished
+from metarules.tasks.own_data.finish import LEAST_PER_CLASS, MAX_BYTES, Raw, Shape, finished
 from metarules.tasks.own_data.names import IMAGE_SUFFIXES, SIDE, check_count, is_image
 from metarules.tasks.own_data.tables import read_table
 
@@ -20,7 +19,12 @@ _KINDS = "a table (.csv), arrays (.npy with _labels.npy, or .npz) or a folder of
 
 
 def read_dataset(
-    path: Any, *, label: Any = None, shape: Any = "auto", side: Any = SIDE, per_class: Whole = LEAST_PER_CLASS
+    path: str | Path,
+    *,
+    label: str | int | None = None,
+    shape: Shape = "auto",
+    side: int = SIDE,
+    per_class: int = LEAST_PER_CLASS,
 ) -> Dataset:
     """Read a data set of your own.
 
@@ -65,12 +69,12 @@ def read_dataset(
 
 
 def read_files(
-    files: Any,
+    files: Mapping[str, bytes | bytearray | memoryview],
     *,
-    label: Any = None,
-    shape: Any = "auto",
-    side: Any = SIDE,
-    per_class: Whole = LEAST_PER_CLASS,
+    label: str | int | None = None,
+    shape: Shape = "auto",
+    side: int = SIDE,
+    per_class: int = LEAST_PER_CLASS,
 ) -> Dataset:
     """Read a data set from bytes: one table or npz, an npy with its labels, or images called class_1.png, class_2.png.
 
@@ -95,7 +99,7 @@ def read_files(
     return _made(title, plain, label, shape, side, per_class)
 
 
-def read_bytes(name: Any, data: Any, **options: Any) -> Dataset:
+def read_bytes(name: str, data: bytes | bytearray | memoryview, **options: Any) -> Dataset:
     """Read a data set from the bytes of one file, whose name says what kind it is.
 
     Args:
@@ -109,13 +113,15 @@ def read_bytes(name: Any, data: Any, **options: Any) -> Dataset:
     return read_files({name: data}, **options)
 
 
-def _made(name: str, files: Mapping[str, bytes], label: Any, shape: Any, side: Any, per_class: Any) -> Dataset:
+def _made(
+    name: str, files: Mapping[str, bytes], label: str | int | None, shape: Shape, side: int, per_class: int
+) -> Dataset:
     raw = _raw(name, files, label, side)
     title = PurePath(name).stem if PurePath(name).suffix.lower() in SUFFIXES else name
     return finished(raw, title, shape, per_class)
 
 
-def _raw(name: str, files: Mapping[str, bytes], label: Any, side: Any) -> Raw:
+def _raw(name: str, files: Mapping[str, bytes], label: str | int | None, side: int) -> Raw:
     for path, data in files.items():
         if not data:
             raise ValueError(f"{path} is empty (0 bytes); allowed: a file with examples in it")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ _MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
 Line = tuple[int, list[str]]  # number of the line in the file, from 1, and its cells
 
 
-def read_table(name: str, data: bytes, label: Any = None) -> Raw:
+def read_table(name: str, data: bytes, label: str | int | None = None) -> Raw:
     """Read a CSV table: one row per example, one column of labels, numbers everywhere else.
 
     Separated by commas, semicolons (numbers may then have decimal commas) or tabs; UTF-8 with or without byte-order
@@ -111,7 +110,7 @@ def _header(lines: list[Line]) -> list[str] | None:
     return None
 
 
-def _label_column(name: str, header: list[str] | None, width: int, wanted: Any) -> int:
+def _label_column(name: str, header: list[str] | None, width: int, wanted: str | int | None) -> int:
     names = [] if header is None else [cell.lower() for cell in header]
     if wanted is None:
         known = [called for called in LABEL_NAMES if called in names and not (called == "y" and "x" in names)]
