@@ -22,7 +22,7 @@ from torch import Tensor
 from metarules.base_model import BaseModelState, forward
 from metarules.meta_objective import MetaObjectiveSettings
 from metarules.meta_training import MetaTrainingSettings
-from metarules.meta_training.particles import birth, truncated_loss
+from metarules.meta_training.unrolls import start_group, truncated_loss
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
 
@@ -104,7 +104,7 @@ def truncation(rule: UpdateRule, name: str, stored: Mapping[str, Tensor]) -> dic
     """Loss and meta-gradient of a truncation with one of the `OBJECTIVES`, and the weights it ends with."""
     settings = replace(RUN, objective=OBJECTIVES[name])
     task = Task(stored["task x"], (torch.arange(40) % 4).expand(2, 40).contiguous(), 4)
-    group = birth((5, 4), task, settings, torch.Generator().manual_seed(0))
+    group = start_group((5, 4), task, settings, torch.Generator().manual_seed(0))
     arrays = part(stored, "task phi ")
     first = BaseModelState.from_arrays(**{name: [arrays[f"{name}_{l}"] for l in (1, 2)] for name in "WbV"})
     loss, after = truncated_loss(rule, replace(group, phi=first), settings, torch.Generator().manual_seed(1))
