@@ -122,6 +122,8 @@ def test_what_is_refused():
         register_term("new", meaning="", start=float("nan"))
     with pytest.raises(ValueError, match=r"lowrank\.bottom is 'below'; allowed: lower, upper"):
         register_term("new", meaning="", lowrank=Readout("upper", "below"))
+    with pytest.raises(ValueError, match="shared only where top and bottom are the same side"):
+        register_term("new", meaning="", lowrank=Readout("upper", "lower", shared=True))
     with pytest.raises(ValueError, match=r"term is 'new'; allowed: .*instar"):
         get_term("new")
     with pytest.raises(ValueError, match=r"terms names 'new'; allowed: .*instar"):

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 SIDES = ("upper", "lower")
+Make = TypeVar("Make", bound=Callable[..., Tensor])  # a function that computes a term
 
 
 class Readout(NamedTuple):
@@ -68,8 +69,8 @@ class TermInputs:
 _DEFINED: dict[str, Term] = {}
 
 
-def _term(name: str, meaning: str, lowrank: Readout | None = None) -> Callable[[Any], Any]:
-    def add(make: Any) -> Any:
+def _term(name: str, meaning: str, lowrank: Readout | None = None) -> Callable[[Make], Make]:
+    def add(make: Make) -> Make:
         _DEFINED[name] = Term(make, meaning, lowrank)
         return make
 

@@ -21,6 +21,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from metarules.update_rule.local.layout import Layout
+from metarules.update_rule.local.networks import UpdateNetwork
 
 _BLOCK = 12_800  # neuron-examples at once on a CPU: 0.8 MB for 16 channels, so that a block's parts fit its cache
 
@@ -31,7 +32,7 @@ def read_neurons(
     example: Float[Tensor, "E *tasks n batch"],
     d: Float[Tensor, "D *tasks n batch"],
     neuron: Float[Tensor, "C *tasks n"],
-    network: Any,
+    network: UpdateNetwork,
     heads: Sequence[tuple[Tensor, Tensor | None]],
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """h of every neuron, read out at once.

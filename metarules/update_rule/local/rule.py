@@ -29,7 +29,7 @@ _BIAS_EPS = 0.5  # in change_b = r / sqrt(0.5 + mean r^2), authors' code
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _NeuronInputs:
     """What the neurons of a layer see before any signal comes down, units first; see `LocalRule._look`."""
 
     xs: Float[Tensor, "*tasks n batch"]
@@ -41,7 +41,7 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class _Swept:
+class _NeuronOutputs:
     """What the sweep down made of one layer: its read-outs are kept by the weights they serve, "W" or "V"."""
 
     h: Float[Tensor, "C *tasks n batch"] | None  # None on the fast path, which never holds all of it
@@ -120,7 +120,7 @@ class LocalRule(LearnedRule):
             next_state=self._next_state(phi, changes, self.lr),
         )
 
-    def _look(self, phi: BaseModelState, acts_x: Sequence[Tensor], acts_z: Sequence[Tensor]) -> list[_Seen]:
+    def _look(self, phi: BaseModelState, acts_x: Sequence[Tensor], acts_z: Sequence[Tensor]) -> list[_NeuronInputs]:
         """Inputs of the update networks of all layers at once, but for the signal from above."""
         s, sizes = self.settings, list(phi.sizes)
         x = torch.cat([a.mT for a in acts_x], -2)  # [*tasks, units of all layers, batch]
@@ -145,12 +145,13 @@ class LocalRule(LearnedRule):
         slope = torch.sigmoid(z).split(sizes, -2)
         example = [torch.stack(values) for values in zip(*own, strict=True)]
         return [
-            _Seen(*layer) for layer in zip(layers, shares, slope, example, neuron.split(sizes, -2), about, strict=True)
+            _NeuronInputs(*layer)
+            for layer in zip(layers, shares, slope, example, neuron.split(sizes, -2), about, strict=True)
         ]
 
     def _sweep(
-        self, phi: BaseModelState, seen: list[_Seen], *, plain: bool
-    ) -> tuple[dict[int, Tensor], dict[int, _Swept]]:
+        self, phi: BaseModelState, seen: list[_NeuronInputs], *, plain: bool
+    ) -> tuple[dict[int, Tensor], dict[int, _NeuronOutputs]]:
         """From the top down: d, the signal that arrives at each layer, and what the layer makes of it."""
         tied = self.settings.backward_update == "tied"  # then signals go down through W from the first step on
         top = self.top(seen[-1].example, self.settings.input_scale("layer_stats"))
@@ -163,7 +164,7 @@ class LocalRule(LearnedRule):
                 d[l - 1] = nets.unit_signal((below.W if tied else below.V) @ swept[l].delta)  # e_i = sum_j V_ij delta_j
         return d, swept
 
-    def _neurons(self, seen: _Seen, d: Tensor, l: int, depth: int, *, plain: bool) -> _Swept:
+    def _neurons(self, seen: _NeuronInputs, d: Tensor, l: int, depth: int, *, plain: bool) -> _NeuronOutputs:
         """h of one layer, as read out, and delta, the signal it sends down."""
         readouts = {"W": self.forward_readout}
         if self.backward_readout is not None:
@@ -181,10 +182,10 @@ class LocalRule(LearnedRule):
             h_mean, read = read_neurons(seen.example, arriving, seen.about, self.network, heads)
         uppers = dict(zip(readouts if l else (), read[1:], strict=False))
         lowers = dict(zip(readouts if l < depth else (), read[1 + len(uppers) :], strict=True))
-        return _Swept(h, h_mean, d * seen.slope + read[0], uppers, lowers)
+        return _NeuronOutputs(h, h_mean, d * seen.slope + read[0], uppers, lowers)
 
     def _change(
-        self, phi: BaseModelState, seen: list[_Seen], swept: dict[int, _Swept], l: int, *, plain: bool
+        self, phi: BaseModelState, seen: list[_NeuronInputs], swept: dict[int, _NeuronOutputs], l: int, *, plain: bool
     ) -> tuple[LayerState, dict[str, Tensor]]:
         """What the step subtracts from W, b and V of one layer, and the terms for W."""
         layer, lower, upper = phi.layers[l - 1], swept[l - 1], swept[l]

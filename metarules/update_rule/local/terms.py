@@ -17,13 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from metarules._checks import check_choice, check_number
-from metarules.update_rule.terms import PAPER_TERMS, SIDES, TERMS, Readout, Term, TermInputs
+from metarules.update_rule.terms import PAPER_TERMS, SIDES, TERMS, Make, Readout, Term, TermInputs
 
 LOCAL_TERMS = (*TERMS, "soft")  # a rule stored without the names of its terms has these
 STARTS = ("hebb", "decorr", "soft", "learned")  # the fields of `LocalRuleSettings` that a coefficient may start at
@@ -41,7 +40,7 @@ class LocalTermInputs(TermInputs):
 
 def register_term(
     name: str, *, meaning: str, start: float | str = "learned", lowrank: Readout | None = None
-) -> Callable[[Any], Any]:
+) -> Callable[[Make], Make]:
     """Decorator that adds a term to those that `LocalRuleSettings.terms` may name.
 
     Args:
@@ -51,7 +50,8 @@ def register_term(
         lowrank: the hidden states its low-rank matrix is made of, where it has one.
 
     Raises:
-        ValueError: a name that another function has, an unknown start or one that is not finite, an unknown side.
+        ValueError: a name that another function has, an unknown start or one that is not finite, an unknown side,
+            a read-out shared by two sides.
     """
     if isinstance(start, str):
         check_choice("start", start, STARTS)
@@ -59,8 +59,10 @@ def register_term(
         check_number("start", start)
     for end, side in (lowrank.ends if lowrank else {}).items():
         check_choice(f"lowrank.{end}", side, SIDES)
+    if lowrank and lowrank.shared and lowrank.top != lowrank.bottom:
+        raise ValueError(f"lowrank is {lowrank}; allowed: shared only where top and bottom are the same side")
 
-    def add(make: Any) -> Any:
+    def add(make: Make) -> Make:
         known = _REGISTRY.get(name)
         if known and _origin(known.make) != _origin(make):  # the same function again, from a cell run twice, is fine
             raise ValueError(f"name is {name!r}, which {'.'.join(_origin(known.make))} has; allowed: a new name")
@@ -70,7 +72,7 @@ def register_term(
     return add
 
 
-def _origin(make: Any) -> tuple[str, str]:
+def _origin(make: Callable[..., Tensor]) -> tuple[str, str]:
     return make.__module__, make.__qualname__
 
 

@@ -2,7 +2,7 @@
 
 The equations are those of `paper.networks`, which is the place to read them; `paper.fast` puts the pieces together.
 Kept for the backward pass is the normalised output of every convolution; whatever is pointwise (relu, offset, sigmoid,
-the input features) is made again there, which costs less than to write and read it. The backward passes consist of
+the input features) is recomputed there, which costs less than to write and read it. The backward passes consist of
 differentiable operations, so second derivatives come out right, and `torch.func.vmap` works.
 Layout: units before examples, [*tasks, units, batch, channels].
 """
@@ -77,7 +77,7 @@ def normalise(c: Tensor) -> tuple[Tensor, Tensor]:
     """Batch norm without its offset, written over `c`.
 
     Args:
-        c: [*tasks, p, q, C], a tensor nobody else needs.
+        c: [*tasks, p, q, C], a tensor that is not used again.
 
     Returns:
         xhat, of mean 0 over p and q, and its scale 1 / sqrt(var + 1e-3) [*tasks, 1, 1, C].
@@ -146,7 +146,7 @@ class ReluSum(torch.autograd.Function):
 class SendDown(torch.autograd.Function):
     """(d, z, h, weight [C, D], bias, V) -> d of the layer below and its scale 1 / sqrt(mean e^2 + 1e-6).
 
-    delta = d sigmoid(z) + h weight + bias; e = V delta; d below = e * scale. delta is made again on the way back.
+    delta = d sigmoid(z) + h weight + bias; e = V delta; d below = e * scale. delta is recomputed on the way back.
     """
 
     generate_vmap_rule = True

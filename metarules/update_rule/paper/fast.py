@@ -62,7 +62,7 @@ def hidden(
 def _block(
     block: nn.Module, axis: int, feed: Feed, *kept: Tensor, scale: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """A `ConvBlock` less its offset and relu, which whoever reads the pair (xhat, beta) makes: relu(xhat + beta)."""
+    """A `ConvBlock` less its offset and relu: the reader of the pair (xhat, beta) computes relu(xhat + beta)."""
     conv, norm = cast(ConvBlock, block).conv, cast(ConvBlock, block).norm
     weight = conv.weight if scale is None else conv.weight * scale.unsqueeze(-1)
     xhat, _ = ConvNorm.apply(axis, feed, weight, conv.bias, *kept)

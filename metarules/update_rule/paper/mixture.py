@@ -28,7 +28,7 @@ class Mixture(NamedTuple):
 
     weighed: Tensor  # terms normalised and times their coefficients [12, *tasks, i, j]
     offset: Tensor  # a_0 [1]
-    keep_size: Tensor  # what was added lest w shrink [*tasks, i, j]
+    keep_size: Tensor  # what cancels the part of the mix that shrinks w [*tasks, i, j]
     bound: Tensor  # of the second normalisation [*tasks, 1, j]
     growth: Tensor  # the pull along w [*tasks, i, j]
     change: Tensor  # what the step subtracts [*tasks, i, j]

@@ -3,8 +3,8 @@
 Source: the authors' code, equation by equation. The networks are in `paper.networks`, the terms of
 delta-W in `terms`, their mixture in `paper.mixture`, TensorFlow's names in `paper.tensorflow`.
 
-Two honest oddities: convolving over the batch makes the rule depend on the order of the examples, and convolving over
-the units (with an id for each) on the order of the units; so it is not strictly neuron-local. `LocalRule` is.
+Convolving over the batch makes the rule depend on the order of the examples, and convolving over the units (with an id
+for each) on the order of the units; so it is not strictly neuron-local. `LocalRule` is.
 """
 
 from __future__ import annotations
