@@ -8,17 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from metarules.base_model import BaseModelState, forward_unchecked, init_state
+from metarules.base_model import BaseModelState, InitSettings, forward_unchecked, init_state
 from metarules.meta_objective import MetaObjectiveSettings
 from metarules.meta_training import MetaTrainingSettings
 from metarules.tasks import Task
 from metarules.update_rule import Batch, LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
+
+_UNROLLS = "metarules.meta_training.unrolls"
+unrolls: Any = import_module(_UNROLLS if find_spec(_UNROLLS) else "metarules.meta_training.particles")  # its old name
 
 LAPTOP_WIDTHS = (64, 32, 32, 32)  # the net that shipped rules are judged on
 PAPER_WIDTHS = (196, 128, 128, 128, 128, 32)  # authors' code: 14 x 14 pixels, four hidden layers, the embedding
@@ -131,6 +135,12 @@ def practice() -> dict[str, Any]:
     return {**{name: getattr(usual, name) for name in names}, "objective": asdict(usual.objective)}
 
 
+def group_of(phi: BaseModelState, task: Task, horizon: int, batch_size: int) -> Any:
+    """Particles at the start of an unroll; the first version's groups have no number."""
+    number = {"number": 0} if "number" in unrolls.Group.__dataclass_fields__ else {}
+    return unrolls.Group(phi=phi, task=task, step=0, horizon=horizon, batch_size=batch_size, **number)
+
+
 def truncation(case: Case, told: dict[str, Any]) -> Callable[[], object]:
     """A truncated meta-gradient of one group of particles, always at the start of its life, objective included.
 
@@ -149,13 +159,8 @@ def truncation(case: Case, told: dict[str, Any]) -> Callable[[], object]:
     n = 10 * settings.labels_per_class * settings.labelled_batches
     x = torch.rand(case.tasks, n, case.widths[0], generator=generator)
     task = Task(x, (torch.arange(n) % 10).expand(case.tasks, n).contiguous(), 10)
-    try:
-        unrolls = import_module("metarules.meta_training.unrolls")
-        start_group = unrolls.start_group
-    except ModuleNotFoundError:  # the first version's names
-        unrolls = import_module("metarules.meta_training.particles")
-        start_group = unrolls.birth
-    group = start_group(case.widths[1:], task, settings, generator)
+    phi = init_state(case.widths, tasks=(case.tasks,), settings=InitSettings(bias_std=0.0), generator=generator)
+    group = group_of(phi, task, 10**6, case.batch)
     rule = LocalRule()
     parameters = list(rule.parameters())
 

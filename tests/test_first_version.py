@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.cases import group_of, unrolls
 from metarules.base_model import BaseModelState, forward
 from metarules.meta_objective import MetaObjectiveSettings
 from metarules.meta_training import MetaTrainingSettings
-from metarules.meta_training.unrolls import start_group, truncated_loss
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
 
@@ -62,14 +63,22 @@ def stored() -> Mapping[str, Tensor]:
 
 
 def part(stored: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names start so, by the rest of their names."""
-    return {name.removeprefix(prefix): t for name, t in stored.items() if name.startswith(prefix)}
+    """The tensors whose names start so, by the rest of their names, as they are called today."""
+    new = names_since(prefix)
+    parts = {name.removeprefix(prefix): t for name, t in stored.items() if name.startswith(prefix)}
+    return {re.sub(r"\w+", lambda word: new.get(word[0], word[0]), name): t for name, t in parts.items()}
+
+
+def names_since(case: str) -> Mapping[str, str]:
+    """What the settings and parameters of a rule have been renamed to: the package's own table, for its old files."""
+    return getattr(PaperRule, "renamed", {}) if "paper" in case else {}
 
 
 def rule_of(case: str, stored: Mapping[str, Tensor]) -> UpdateRule:
     """Today's rule with the stored theta, none of whose numbers was left at a special value."""
     kind = case.split()[0]
-    settings = {**CASES[case][0], "lr": 0.05}
+    new = names_since(case)
+    settings = {**{new.get(name, name): value for name, value in CASES[case][0].items()}, "lr": 0.05}
     rule: UpdateRule
     if kind == "local":
         rule = LocalRule(LocalRuleSettings(**settings), dtype=torch.float64)
@@ -104,10 +113,10 @@ def truncation(rule: UpdateRule, name: str, stored: Mapping[str, Tensor]) -> dic
     """Loss and meta-gradient of a truncation with one of the `OBJECTIVES`, and the weights it ends with."""
     settings = replace(RUN, objective=OBJECTIVES[name])
     task = Task(stored["task x"], (torch.arange(40) % 4).expand(2, 40).contiguous(), 4)
-    group = start_group((5, 4), task, settings, torch.Generator().manual_seed(0))
     arrays = part(stored, "task phi ")
     first = BaseModelState.from_arrays(**{name: [arrays[f"{name}_{l}"] for l in (1, 2)] for name in "WbV"})
-    loss, after = truncated_loss(rule, replace(group, phi=first), settings, torch.Generator().manual_seed(1))
+    group = group_of(first, task, 9, 12)
+    loss, after = unrolls.truncated_loss(rule, group, settings, torch.Generator().manual_seed(1))
     parameters = dict(rule.named_parameters())
     found = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True)
     made = {"loss": loss.detach(), "after W_1": after.phi.layers[0].W}
