@@ -24,7 +24,7 @@ from metarules.meta_training import MetaTrainer, Plan, run
 from metarules.meta_training.options import read_options
 from metarules.pretrained import KINDS, from_plain, load_rule, plain, register_kind, save_rule
 from metarules.tasks import DistributionSettings, draw_dataset, draw_tasks, load_dataset, make_task
-from metarules.update_rule import InnerSettings, LocalRule, UpdateRule
+from metarules.update_rule import InnerSettings, LocalRule, LocalRuleSettings, UpdateRule
 
 ROOT = Path(__file__).resolve().parents[1]
 STRANGERS = ROOT / "tests" / "strangers"
@@ -135,6 +135,8 @@ def test_what_is_no_kind_is_refused(monkeypatch: pytest.MonkeyPatch):
         with pytest.raises((error, TypeError), match=f"{message}|type") as found:
             register("local", rule, settings)
         assert isinstance(found.value, error)
+    with pytest.raises(ValueError, match=r"^settings are those of kind 'local'; allowed: a class of their own"):
+        register_kind("mine", OwnRule, LocalRuleSettings)
     register_kind("own", OwnRule, OwnRuleSettings)  # again, as a notebook's cell does
 
 
@@ -146,7 +148,7 @@ def test_a_rule_of_no_registered_kind_is_refused_by_name(tmp_path: Path):
         TypeError, match=r"^rule is a Unknown; allowed: .*LocalRule.*, or a class given to register_kind"
     ):
         save_rule(Unknown(), tmp_path / "rule.safetensors")
-    with pytest.raises(TypeError, match=r"^rule settings is a InnerSettings; allowed: LocalRuleSettings"):
+    with pytest.raises(TypeError, match=r"^rule is a InnerSettings; allowed: LocalRule, "):
         Plan(rule=InnerSettings())
 
 

@@ -14,7 +14,7 @@ import tyro
 
 from metarules._checks import check_choice
 from metarules.meta_training.plan import PRESETS, Plan, option_words, preset
-from metarules.pretrained.kinds import KINDS, kind_of_settings
+from metarules.pretrained.kinds import KINDS, kind_of
 from metarules.pretrained.own_modules import HELP, import_modules
 
 PROGRAM = "python -m metarules.meta_training"
@@ -54,14 +54,14 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
     chosen, rest = first.parse_known_args(rest)
     start = preset(chosen.preset)
     rule = start.rule
-    if chosen.kind not in (None, kind_of_settings(rule).name):
+    if chosen.kind not in (None, kind_of(rule).name):
         rule = KINDS[check_choice("kind", chosen.kind, KINDS)].settings()
     # The first four have been read above, since all others depend on them; here they are for `--help`.
     off: Any = tyro.conf.FlagConversionOff  # switches are said as True or False, like all other values
     parts = {"train": start.train, "data": start.data, "rule": rule, "judge": start.judge, "keep": start.keep}
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
         _option("preset", str, f"settings to start from: {', '.join(PRESETS)}", chosen.preset),
-        _option("kind", str, f"kind of rule to train: {', '.join(KINDS)}", kind_of_settings(rule).name),
+        _option("kind", str, f"kind of rule to train: {', '.join(KINDS)}", kind_of(rule).name),
         _option("import", str, HELP, "", metavar="MODULE"),
         _option("set", str, "settings as older cards print them: train.seed=1 rule.channels=24", "", "NAME=VALUE ..."),
         ("out", Annotated[Path, tyro.conf.arg(help="folder for the run")]),

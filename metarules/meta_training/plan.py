@@ -13,7 +13,7 @@ from metarules._checks import check_choice, check_number
 from metarules.evaluation.held_out import JudgeSettings
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.pretrained import plain
-from metarules.pretrained.kinds import kind_of_settings
+from metarules.pretrained.kinds import kind_of
 from metarules.tasks.distribution import DistributionSettings
 from metarules.tasks.families import FAMILIES
 from metarules.update_rule import LocalRuleSettings, PaperRuleSettings, UpdateRule
@@ -46,11 +46,11 @@ class Plan:
     preset: str = "laptop"  # the preset it was made from, for the command on the card
 
     def __post_init__(self) -> None:
-        kind_of_settings(self.rule)
+        kind_of(self.rule)
 
     def make_rule(self) -> UpdateRule:
         """The rule at its start, theta drawn from the run's seed."""
-        return kind_of_settings(self.rule).make(self.rule, torch.Generator().manual_seed(self.train.seed))
+        return kind_of(self.rule).make(self.rule, torch.Generator().manual_seed(self.train.seed))
 
     def command(self, out: str = "runs/local") -> str:
         """The one command that does this run again.
@@ -58,7 +58,7 @@ class Plan:
         Only another number of glyph deformations than the preset's cannot be said by a command; the card's plan holds
         them.
         """
-        before, kind = PRESETS[self.preset], kind_of_settings(self.rule)
+        before, kind = PRESETS[self.preset], kind_of(self.rule)
         modules = [kind.module, *(FAMILIES[name].make.__module__ for name in self.data.weights)]
         words = ["python", "-m", "metarules.meta_training", "--preset", self.preset, "--out", out]
         for module in dict.fromkeys(modules):

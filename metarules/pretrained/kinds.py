@@ -46,7 +46,7 @@ def register_kind(name: str, rule: type[UpdateRule], settings: type[Any]) -> Non
 
     Raises:
         TypeError: no class of rules, or no frozen dataclass.
-        ValueError: a name that another class has already, or a setting without a default.
+        ValueError: a name or settings that another class has already, or a setting without a default.
 
     Example:
         register_kind("mine", MyRule, MyRuleSettings)
@@ -58,35 +58,25 @@ def register_kind(name: str, rule: type[UpdateRule], settings: type[Any]) -> Non
     for f in dataclasses.fields(settings):
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise ValueError(f"{settings.__name__}.{f.name} has no default; allowed: a default for each setting")
-    before = KINDS.get(name)
-    if before is not None and _path(before.rule) != _path(rule):  # the same path: a notebook's cell that runs again
-        raise ValueError(f"name is {name!r}, which {_path(before.rule)} has already; allowed: another name")
+    for kind in KINDS.values():
+        if kind.name == name and _path(kind.rule) != _path(rule):  # the same path: a notebook's cell that runs again
+            raise ValueError(f"name is {name!r}, which {_path(kind.rule)} has already; allowed: another name")
+        if kind.name != name and kind.settings is settings:  # a plan's settings have to say which rule is meant
+            raise ValueError(f"settings are those of kind {kind.name!r}; allowed: a class of their own, or a subclass")
     KINDS[name] = Kind(name, rule, settings)
 
 
-def kind_of(rule: UpdateRule) -> Kind:
-    """The kind that a rule's class was registered as.
+def kind_of(rule: Any) -> Kind:
+    """The kind of a rule, or of a rule's settings.
 
     Raises:
-        TypeError: it was not.
+        TypeError: its class is registered for none.
     """
-    return _only("rule", rule, {kind.rule: kind for kind in KINDS.values()})
-
-
-def kind_of_settings(settings: Any) -> Kind:
-    """The kind that a settings class was registered for.
-
-    Raises:
-        TypeError: it was for none.
-    """
-    return _only("rule settings", settings, {kind.settings: kind for kind in KINDS.values()})
-
-
-def _only(what: str, value: Any, by_class: dict[type[Any], Kind]) -> Kind:
-    if type(value) not in by_class:
-        known = ", ".join(found.__name__ for found in by_class)
-        raise TypeError(f"{what} is a {type(value).__name__}; allowed: {known}, or a class given to register_kind")
-    return by_class[type(value)]
+    for kind in KINDS.values():
+        if type(rule) in (kind.rule, kind.settings):
+            return kind
+    known = ", ".join(kind.rule.__name__ for kind in KINDS.values())
+    raise TypeError(f"rule is a {type(rule).__name__}; allowed: {known}, or a class given to register_kind")
 
 
 def _is_frozen_dataclass(thing: Any) -> bool:

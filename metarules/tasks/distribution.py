@@ -52,17 +52,10 @@ def draw_from(
     split: str,
     generator: torch.Generator,
 ) -> Dataset:
-    """Draw one data set of one of several families.
+    """Draw one data set of one of several families, each as often as its weight says.
 
-    Args:
-        weights: how often each is drawn, in proportion, by its name in FAMILIES.
-        settings: ranges of what is drawn (not the weights).
-        form: inputs, classes and examples.
-        split: "train" or "validation", which only the families that hold something out know.
-        generator: a CPU torch.Generator; the same numbers are drawn from it whatever the family.
-
-    Raises:
-        ValueError: no family with a weight above 0 can take the form.
+    The same numbers are drawn from the generator whatever the family. `settings` holds the ranges of what is drawn; its
+    own weights are not looked at. ValueError where no family with a weight above 0 can take the form.
     """
     kind, tone, distance = torch.rand(3, generator=generator).tolist()
     seed = int(torch.randint(2**31, (), generator=generator))
