@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
+import jaxtyping
 import pytest
 import torch
 
@@ -31,6 +33,14 @@ torch.set_num_threads(1)  # small models run slower with more, and sums come out
 def generator() -> torch.Generator:
     """A source of randomness that starts at seed 0 for each test."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """Leaves annotations unchecked, as outside the tests, so that our own message for a wrong type is heard."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,25 @@
 from __future__ import annotations
 
 from metarules.classic_rules import CLASSIC_RULES, get_rule
+from metarules.pretrained.finding import find_rule
 from metarules.update_rule import LocalRule, UpdateRule
+
+
+def as_rule(rule: UpdateRule | str) -> UpdateRule:
+    """A rule as it is, or by its name.
+
+    Args:
+        rule: a rule, or a name as for `pretrained.finding.find_rule`.
+
+    Raises:
+        TypeError: neither.
+        ValueError, FileNotFoundError: as `find_rule`.
+    """
+    if isinstance(rule, str):
+        return find_rule(rule)
+    if not isinstance(rule, UpdateRule):
+        raise TypeError(f"rule must be an UpdateRule, got {type(rule).__name__}; see load_rule and get_rule")
+    return rule
 
 
 def rules_beside(rule: UpdateRule) -> dict[str, UpdateRule]:
