@@ -262,7 +262,7 @@ class Explorer(Explorable, Generic[Run]):
         self.draw(view, self.first_frame(view))
 
     def open_view(self, view: View[Run]) -> None:
-        """Show a run."""
+        """Show a run, and let the controls say how it was made."""
         frame, places = self.first_frame(view), self.steps_of(view.run)
         self._view = view
         self.progress.value = 0.0  # where the bar last stood depends on the clock, and a notebook stores it
