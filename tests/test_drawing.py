@@ -7,7 +7,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import RidgeClassifierCV
+from widget_changes import css_classes
 
 from metarules.base_model import forward, freeze
 from metarules.classic_rules import get_rule
@@ -311,9 +312,10 @@ def test_a_drawing_that_is_none_is_a_sentence(pad: DigitPad):
     assert "This did not work: strokes" in pad.status.value
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_the_pad_wants_an_explorer_with_an_embedding(task: Task, explorer: InnerLoopExplorer):
     with pytest.raises(TypeError, match="explorer is a int; allowed: an InnerLoopExplorer"):
-        DigitPad(3)
+        DigitPad(cast(Any, 3))
     with pytest.raises(ValueError, match="allowed: one that shows an embedding"):
         DigitPad(LayersExplorer("hebb_decorrelation", task, steps=2, sizes=(64, 8, 4)))
     with pytest.raises(ValueError, match="strokes holds no points"):
@@ -322,12 +324,7 @@ def test_the_pad_wants_an_explorer_with_an_embedding(task: Task, explorer: Inner
 
 def test_css_classes_and_words_for_readers_who_do_not_see(pad: DigitPad):
     documented = DigitPad.__doc__ or ""
-    found: set[str] = set()
-    stack: list[Any] = [pad]
-    while stack:
-        widget = stack.pop()
-        found |= {name for name in widget._dom_classes if name.startswith("metarules-")}
-        stack += list(getattr(widget, "children", ()))
+    found = css_classes(pad)
     assert found and all(f"`{name}`" in documented for name in found)
     assert "Space puts it down" in pad.canvas.label and pad.seen.alt and pad.embedding.alt
     assert repr(pad) == "DigitPad()" and repr(pad.canvas) == "Canvas()"

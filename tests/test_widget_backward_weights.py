@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from widget_changes import changed, pictures, setting
+from widget_changes import changed, css_classes, pictures, setting
 
 from metarules.base_model import BaseModelState, InitSettings, LayerState, forward, init_state
 from metarules.classic_rules import get_rule
@@ -344,12 +344,7 @@ def test_it_opens_at_the_end_with_the_story_told(widget: BackwardWeights):
 
 
 def test_css_classes_are_the_documented_ones(widget: BackwardWeights):
-    found: set[str] = set()
-    stack: list[Any] = [widget]
-    while stack:
-        part = stack.pop()
-        found |= {name for name in part._dom_classes if name.startswith("metarules-")}
-        stack += list(getattr(part, "children", ()))
+    found = css_classes(widget)
     wanted = ["widget", "status", "progress", "stop", "panels", "fold", "play", "step-slider", "way", "reset", "layer"]
     wanted += ["steps", "spread", "seed", "gif-panel", "gif-name", "gif", "data", "data-path", "data-upload"]
     assert found == {f"metarules-{name}" for name in [*wanted, *(f"panel-{p}" for p in PANELS)]}

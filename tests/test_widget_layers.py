@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
-from widget_changes import changed, pictures, setting
+from widget_changes import changed, css_classes, pictures, setting
 
 from metarules.base_model import BaseModelState, forward
 from metarules.classic_rules import get_rule
@@ -24,6 +24,7 @@ from metarules.studies.trajectory import explore, fixed_sample
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.update_rule import LocalRule, UpdateRule
 from metarules.widgets.layers import LayersExplorer
+from metarules.widgets.layers_view import labels_of
 
 STEPS = 6
 PANELS = {"layers", "neighbours", "filters", "alignment", "accuracy"}
@@ -114,12 +115,7 @@ def test_untouched_it_tells_the_story(explorer: LayersExplorer):
 
 def test_at_most_four_controls_are_in_sight_and_classes_are_documented(explorer: LayersExplorer):
     assert len(explorer.children[1].children) == 4
-    found: set[str] = set()
-    stack: list[Any] = [explorer]
-    while stack:
-        widget = stack.pop()
-        found |= {name for name in widget._dom_classes if name.startswith("metarules-")}
-        stack += list(getattr(widget, "children", ()))
+    found = css_classes(explorer)
     assert {"metarules-batch", "metarules-example", "metarules-only"} <= found
     assert not {"metarules-classes", "metarules-scale"} & found
     for name in ("batch", "example", "only", "panel-layers"):
@@ -143,13 +139,13 @@ def test_the_slider_moves_all_panels_and_every_number_is_right(explorer: LayersE
         f"{alike[-1]} of its 5 nearest are of class {labels[dot]}, in the inputs {alike[0]}."
     )
     assert words in explorer.status.value
-    film = explorer._layers.films["filters", None]
+    film: Any = explorer.film(explorer._view, "filters")
     answers = acts.x[1][explorer.example]
     assert film.strongest(e.frame_of(step)) == answers.argsort(descending=True, stable=True)[:3].tolist()
 
 
 def test_a_click_on_a_dot_follows_it_everywhere(explorer: LayersExplorer, task: Task):
-    film: Any = explorer._layers.films["layers", None]
+    film: Any = explorer.film(explorer._view, "layers")
     target = next(d for d in range(DOTS) if task.y[explorer.exploration.dots[d]] != explorer._class)
     x, y = film._at(3, explorer._frame)[target]
     across = (film._lefts[3] + (x + 1) / 2 * film._side) / 9.12
@@ -188,7 +184,7 @@ def test_one_class_alone(explorer: LayersExplorer, task: Task):
     assert changed(explorer, setting(explorer.only_menu, other)) == LINKED
     assert explorer._class == other and f"class {other} coloured" in explorer.panels["layers"].alt
     assert f"class {other} alone" in explorer.panels["accuracy"].alt
-    third = int(explorer.exploration.dots[np.flatnonzero(explorer._layers.labels == (other + 1) % 10)[0]])
+    third = int(explorer.exploration.dots[np.flatnonzero(labels_of(explorer.tour) == (other + 1) % 10)[0]])
     explorer.example = third
     assert explorer.only_menu.value == (other + 1) % 10, "the colour goes with the example"
     assert changed(explorer, setting(explorer.only_menu, -1)) == {"layers"} and explorer.example == third
@@ -205,7 +201,7 @@ def test_batch_size_seed_and_rule_learn_anew(explorer: LayersExplorer, task: Tas
     assert explorer.accuracy == pytest.approx(expected.accuracies[-1].mean(), abs=1e-12)
     assert explorer.example == followed
     assert changed(explorer, setting(explorer.seed_box, 3)) == PANELS
-    assert explorer.exploration.seed == 3 and explorer._layers.tour.batch_size == 50
+    assert explorer.exploration.seed == 3 and explorer.tour.batch_size == 50
     assert changed(explorer, setting(explorer.batch_box, 1)) == set()
     assert "batch_size is 1" in explorer.status.value and explorer.batch_box.value == 50
     explorer.rule_menu.value = "Local"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from widget_changes import changed, pictures, setting
+from widget_changes import changed, css_classes, pictures, setting
 
 from metarules.meta_objective import MetaObjectiveSettings, one_hot, ridge_cosine_loss, ridge_cosine_score
 from metarules.plots.feature_plane import PlanePicture, plane_strip, reach_of
@@ -200,12 +200,7 @@ def test_it_opens_with_its_story(explorer: MetaObjectiveExplorer):
 
 
 def test_css_classes_are_the_documented_ones(explorer: MetaObjectiveExplorer):
-    found: set[str] = set()
-    stack: list[Any] = [explorer]
-    while stack:
-        widget = stack.pop()
-        found |= {name for name in widget._dom_classes if name.startswith("metarules-")}
-        stack += list(getattr(widget, "children", ()))
+    found = css_classes(explorer)
     wanted = "widget status progress stop panels fold labels ridge spread follow data variant seed arrows reset"
     assert found == {f"metarules-{name}" for name in [*wanted.split(), *(f"panel-{p}" for p in PANELS)]}
     documented = (MetaObjectiveExplorer.__doc__ or "") + (Explorable.__doc__ or "")
@@ -249,13 +244,10 @@ def test_every_control_and_its_number(explorer: MetaObjectiveExplorer, control: 
     assert explorer.move == 0, "another objective starts again"
     assert getattr(explorer, control).value == value
     check_number(explorer)
-    held = explorer._shown[1]
-    fresh = explore_objective(
-        make_clouds(held["data_menu"], held["seed_box"]),
-        objective(held["variant_menu"], held["ridge_box"]),
-        labels_per_class=held["labels_box"],
-        spread=held["spread_box"],
-    )
+    clouds = make_clouds(explorer.data_menu.value, explorer.seed_box.value)
+    wanted = objective(explorer.variant_menu.value, explorer.ridge_box.value)
+    k, spread = explorer.labels_box.value, explorer.spread_box.value
+    fresh = explore_objective(clouds, wanted, labels_per_class=k, spread=spread)
     assert fresh.score.loss.tolist() == explorer.pull.score.loss.tolist()
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from widget_changes import changed, pictures, setting
+from widget_changes import changed, css_classes, pictures, setting
 
 from metarules.base_model import forward, init_state
 from metarules.classic_rules import get_rule
@@ -159,12 +159,7 @@ def test_at_most_four_controls_are_in_sight_and_classes_are_documented(microscop
     controls, fold = microscope.children[1:3]
     assert len(controls.children) == 4
     assert isinstance(fold, ipywidgets.Accordion) and fold.selected_index is None
-    found: set[str] = set()
-    stack: list[Any] = [microscope]
-    while stack:
-        widget = stack.pop()
-        found |= {name for name in widget._dom_classes if name.startswith("metarules-")}
-        stack += list(getattr(widget, "children", ()))
+    found = css_classes(microscope)
     wanted = "widget status progress stop panels fold step-slider layer neuron off seed scale reset"
     wanted += " data data-path data-upload"
     assert found == {f"metarules-{name}" for name in [*wanted.split(), *(f"panel-{p}" for p in PANELS)]}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -22,8 +23,9 @@ from metarules.pretrained import load_rule
 from metarules.tasks import Dataset, Task, load_dataset, make_task, read_dataset
 from metarules.update_rule import UpdateRule
 from metarules.widgets import BackwardWeights, InnerLoopExplorer, NeuronMicroscope, RandomNetExplorer, RuleMixer
+from metarules.widgets.explorer import Explorer
 from metarules.widgets.layers import LayersExplorer
-from metarules.widgets.own_data import MOST, OwnData, Source
+from metarules.widgets.own_data import MOST, Source
 
 N = 40  # examples of each of three classes
 SIZES = (64, 12, 8)  # of the lesson's base model: small, to be quick
@@ -69,27 +71,27 @@ def plain_task(path: Path) -> Task:
 # ---- the four explorers, and the number that each should show
 
 
-def make_mixer(task: Task, rule: UpdateRule) -> OwnData:
+def make_mixer(task: Task, rule: UpdateRule) -> Explorer:
     return RuleMixer(task, "Hebb + decorrelation", learned=rule, steps=STEPS, sizes=SIZES)
 
 
-def make_net(task: Task, rule: UpdateRule) -> OwnData:
+def make_net(task: Task, rule: UpdateRule) -> Explorer:
     return RandomNetExplorer(task, depth=2, width=12)
 
 
-def make_backward(task: Task, rule: Any) -> OwnData:
+def make_backward(task: Task, rule: Any) -> Explorer:
     return BackwardWeights(rule, task, steps=STEPS, sizes=SIZES)
 
 
-def make_microscope(task: Task, rule: Any) -> OwnData:
+def make_microscope(task: Task, rule: Any) -> Explorer:
     return NeuronMicroscope(rule, task, steps=STEPS, sizes=SIZES, step=STEPS)
 
 
-def make_loop(task: Task, rule: UpdateRule) -> OwnData:
+def make_loop(task: Task, rule: UpdateRule) -> Explorer:
     return InnerLoopExplorer(rule, task, steps=STEPS, sizes=SIZES)
 
 
-def make_layers(task: Task, rule: UpdateRule) -> OwnData:
+def make_layers(task: Task, rule: UpdateRule) -> Explorer:
     return LayersExplorer(rule, task, steps=STEPS, sizes=SIZES)
 
 
@@ -126,7 +128,7 @@ def shown_accuracy(widget: Any) -> float:
     return float(widget.accuracy)
 
 
-KINDS: dict[str, tuple[Callable[[Task, UpdateRule], OwnData], Callable[[Task, UpdateRule], float]]] = {
+KINDS: dict[str, tuple[Callable[[Task, UpdateRule], Explorer], Callable[[Task, UpdateRule], float]]] = {
     "mixer": (make_mixer, mixed_accuracy),
     "net": (make_net, random_accuracy),
     "backward": (make_backward, backward_accuracy),
@@ -137,35 +139,35 @@ KINDS: dict[str, tuple[Callable[[Task, UpdateRule], OwnData], Callable[[Task, Up
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def opened(request: pytest.FixtureRequest, digits: Task, rule: UpdateRule) -> tuple[str, OwnData]:
+def opened(request: pytest.FixtureRequest, digits: Task, rule: UpdateRule) -> tuple[str, Explorer]:
     return request.param, KINDS[request.param][0](digits, rule)
 
 
 @pytest.fixture
-def widget(opened: tuple[str, OwnData]) -> OwnData:
+def widget(opened: tuple[str, Explorer]) -> Explorer:
     """An explorer, reset."""
-    opened[1].reset_button.click()  # type: ignore[attr-defined]
+    opened[1].reset_button.click()
     assert opened[1].wait(30)
     return opened[1]
 
 
 @pytest.fixture
-def expected(opened: tuple[str, OwnData], rule: UpdateRule) -> Callable[[Task], float]:
+def expected(opened: tuple[str, Explorer], rule: UpdateRule) -> Callable[[Task], float]:
     return lambda task: KINDS[opened[0]][1](task, rule)
 
 
-def pictures(widget: OwnData) -> dict[str, bytes]:
+def pictures(widget: Explorer) -> dict[str, bytes]:
     return {name: panel.value for name, panel in widget.panels.items()}
 
 
-def type_path(widget: OwnData, path: Any) -> None:
-    widget.path_box.value = str(path)
+def type_path(widget: Explorer, path: Any) -> None:
+    widget.data.path_box.value = str(path)
     assert widget.wait(30)
 
 
-def upload(widget: OwnData, **files: bytes) -> None:
+def upload(widget: Explorer, **files: bytes) -> None:
     when = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    widget.upload_button.value = tuple(
+    widget.data.upload_button.value = tuple(
         {"name": f"{name}.csv", "type": "", "size": len(data), "content": memoryview(data), "last_modified": when}
         for name, data in files.items()
     )
@@ -173,7 +175,7 @@ def upload(widget: OwnData, **files: bytes) -> None:
 
 
 def test_a_path_is_learned_on_and_reset_brings_the_lesson_back(
-    widget: OwnData, expected: Callable[[Task], float], digits: Task, flowers_csv: Path
+    widget: Explorer, expected: Callable[[Task], float], digits: Task, flowers_csv: Path
 ):
     before, said, number = pictures(widget), widget.status.value, shown_accuracy(widget)
     assert number == pytest.approx(expected(digits), abs=1e-6)
@@ -183,25 +185,25 @@ def test_a_path_is_learned_on_and_reset_brings_the_lesson_back(
     assert "on flowers (120 examples, 3 classes)" in widget.status.value
     assert f"{own:.2f}" in widget.status.value
     assert all(png != before[name] for name, png in pictures(widget).items())
-    widget.reset_button.click()  # type: ignore[attr-defined]
+    widget.reset_button.click()
     assert widget.wait(30)
-    assert pictures(widget) == before and widget.status.value == said and widget.path_box.value == ""
+    assert pictures(widget) == before and widget.status.value == said and widget.data.path_box.value == ""
 
 
 def test_an_upload_is_learned_on_and_the_same_file_can_be_sent_again(
-    widget: OwnData, expected: Callable[[Task], float], flowers_csv: Path
+    widget: Explorer, expected: Callable[[Task], float], flowers_csv: Path
 ):
     for seed in (0, 1):
         flowers_csv.write_bytes(csv(flowers(seed=seed)))
         upload(widget, f=flowers_csv.read_bytes())
         assert shown_accuracy(widget) == pytest.approx(expected(plain_task(flowers_csv)), abs=1e-6)
-        assert "on f (120 examples, 3 classes)" in widget.status.value and widget.upload_button.value == ()
+        assert "on f (120 examples, 3 classes)" in widget.status.value and widget.data.upload_button.value == ()
 
 
-def test_other_controls_go_on_with_the_readers_data(widget: OwnData, flowers_csv: Path):
+def test_other_controls_go_on_with_the_readers_data(widget: Explorer, flowers_csv: Path):
     type_path(widget, flowers_csv)
     first = pictures(widget)
-    box = widget.boxes["seed"] if isinstance(widget, RandomNetExplorer) else widget.seed_box  # type: ignore[attr-defined]
+    box = widget.boxes["seed"] if isinstance(widget, RandomNetExplorer) else widget.seed_box
     box.value = 3
     assert widget.wait(30)
     assert "on flowers (120 examples, 3 classes)" in widget.status.value and pictures(widget) != first
@@ -219,11 +221,11 @@ BAD: list[tuple[bytes | None, str]] = [
 ]
 
 
-def test_bad_data_are_answered_by_a_sentence_and_nothing_is_lost(widget: OwnData, tmp_path: Path, flowers_csv: Path):
+def test_bad_data_are_answered_by_a_sentence_and_nothing_is_lost(widget: Explorer, tmp_path: Path, flowers_csv: Path):
     for good in (None, flowers_csv):
         if good is not None:
             type_path(widget, good)
-        before, number, shown = pictures(widget), shown_accuracy(widget), widget._shown_source
+        before, number, shown = pictures(widget), shown_accuracy(widget), widget.data.shown
         for i, (content, message) in enumerate(BAD):
             (tmp_path / str(i)).mkdir(exist_ok=True)
             if content is not None:
@@ -232,10 +234,10 @@ def test_bad_data_are_answered_by_a_sentence_and_nothing_is_lost(widget: OwnData
             assert "This did not work" in widget.status.value and message in widget.status.value
             assert isinstance(widget.last_error, ValueError)
             assert pictures(widget) == before and shown_accuracy(widget) == number
-            assert widget.wanted is widget._shown_source is shown  # what is learned next is learned on the data shown
+            assert widget.data.wanted is widget.data.shown is shown  # what is learned next is learned on the data shown
 
 
-def test_an_emptied_box_asks_for_the_lessons_data(widget: OwnData, flowers_csv: Path):
+def test_an_emptied_box_asks_for_the_lessons_data(widget: Explorer, flowers_csv: Path):
     before, said = pictures(widget), widget.status.value
     type_path(widget, flowers_csv)
     type_path(widget, "")
@@ -243,7 +245,7 @@ def test_an_emptied_box_asks_for_the_lessons_data(widget: OwnData, flowers_csv: 
 
 
 @pytest.mark.parametrize("kind", ["task", "dataset", "mapping", "images", "small"])
-def test_use_takes_whatever_holds_data(widget: OwnData, kind: str, flowers_csv: Path, digits: Task):
+def test_use_takes_whatever_holds_data(widget: Explorer, kind: str, flowers_csv: Path, digits: Task):
     moons = load_dataset("two_moons", n=300)
     rows = digits.unpermute(digits.x)
     given: dict[str, tuple[Any, str]] = {
@@ -265,7 +267,7 @@ def test_use_takes_whatever_holds_data(widget: OwnData, kind: str, flowers_csv: 
     assert f"on {words}" in widget.status.value
 
 
-def test_use_of_what_holds_no_data_is_a_sentence(widget: OwnData):
+def test_use_of_what_holds_no_data_is_a_sentence(widget: Explorer):
     before = pictures(widget)
     for data in (None, 3, {}, {"a.csv": "text"}, [1, 2]):
         widget.use(data)
@@ -273,13 +275,15 @@ def test_use_of_what_holds_no_data_is_a_sentence(widget: OwnData):
         assert "allowed" in widget.status.value and pictures(widget) == before
 
 
-def test_at_most_four_controls_are_in_sight(opened: tuple[str, OwnData]):
-    row = opened[1].children[1]
+def test_at_most_four_controls_are_in_sight(opened: tuple[str, Explorer]):
+    _, row, fold, _, panels = opened[1].children
     assert len(row.children) <= 4
-    assert opened[1].path_box not in row.children
+    assert isinstance(fold, ipywidgets.Accordion) and fold.selected_index is None
+    assert "metarules-fold" in fold._dom_classes and "metarules-panels" in panels._dom_classes
+    assert opened[1].data.path_box not in row.children
 
 
-def test_all_pictures_have_words(widget: OwnData, flowers_csv: Path):
+def test_all_pictures_have_words(widget: Explorer, flowers_csv: Path):
     type_path(widget, flowers_csv)
     assert all(panel.alt for panel in widget.panels.values())
 

@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import ipywidgets
 import numpy as np
 import pytest
 import torch
-from widget_changes import changed, pictures, setting
+from widget_changes import changed, css_classes, pictures, setting
 
 from metarules.base_model import BaseModelState, LayerState, forward, init_state
 from metarules.classic_rules import get_rule
@@ -265,19 +264,8 @@ def test_it_opens_with_the_story_told(mixer: RuleMixer):
     assert all(len(panel.alt) > 60 for panel in mixer.panels.values())
 
 
-def test_at_most_four_controls_are_in_sight(mixer: RuleMixer):
-    _, controls, fold, _, _ = mixer.children
-    assert len(controls.children) == 4
-    assert isinstance(fold, ipywidgets.Accordion) and fold.selected_index is None
-
-
 def test_css_classes_are_the_documented_ones(mixer: RuleMixer):
-    found: set[str] = set()
-    stack: list[Any] = [mixer]
-    while stack:
-        widget = stack.pop()
-        found |= {name for name in widget._dom_classes if name.startswith("metarules-")}
-        stack += list(getattr(widget, "children", ()))
+    found = css_classes(mixer)
     names = "widget status progress stop panels fold preset hebb decorr soft oja decay lr temperature others"
     wanted = [*names.split(), "step-slider", "steps", "seed", "layer", "reset", "data", "data-path", "data-upload"]
     assert found == {f"metarules-{name}" for name in [*wanted, *(f"panel-{p}" for p in PANELS)]}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from widget_changes import changed, pictures, setting
+from widget_changes import changed, css_classes, pictures, setting
 
 from metarules._work import Report, Worker
 from metarules.base_model import BaseModelState, LayerState, forward
@@ -188,21 +188,8 @@ def test_it_opens_at_the_end_with_the_story_told(explorer: InnerLoopExplorer):
     assert shown in explorer.status.value and f"step {STEPS} of {STEPS}" in explorer.status.value
 
 
-def test_at_most_four_controls_are_in_sight(explorer: InnerLoopExplorer):
-    _, controls, fold, _, panels = explorer.children
-    assert len(controls.children) == 4
-    assert isinstance(fold, ipywidgets.Accordion) and fold.selected_index is None
-    assert {"metarules-fold"} <= set(fold._dom_classes) and {"metarules-panels"} <= set(panels._dom_classes)
-    assert explorer.progress.layout.visibility == explorer.stop_button.layout.visibility == "hidden"
-
-
 def test_css_classes_are_the_documented_ones(explorer: InnerLoopExplorer):
-    found: set[str] = set()
-    stack: list[Any] = [explorer]
-    while stack:
-        widget = stack.pop()
-        found |= {name for name in widget._dom_classes if name.startswith("metarules-")}
-        stack += list(getattr(widget, "children", ()))
+    found = css_classes(explorer)
     wanted = "widget status progress stop panels fold play step-slider step reset rule steps seed layer classes scale"
     wanted += " data data-path data-upload"
     assert found == {f"metarules-{name}" for name in [*wanted.split(), *(f"panel-{p}" for p in PANELS)]}

@@ -22,3 +22,9 @@ def changed(widget: Explorable, act: Callable[[], Any]) -> set[str]:
 
 def setting(control: Any, value: Any) -> Callable[[], None]:
     return lambda: setattr(control, "value", value)
+
+
+def css_classes(widget: Any) -> set[str]:
+    """The CSS classes of ours, of a widget and all that stands in it."""
+    own = {name for name in widget._dom_classes if name.startswith("metarules-")}
+    return own.union(*(css_classes(part) for part in getattr(widget, "children", ())))

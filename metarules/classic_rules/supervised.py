@@ -64,8 +64,9 @@ class Backprop(GradientRule):
     settings: BackpropSettings
 
     def for_classes(self, n_classes: int) -> Backprop:
-        """The same rule with a read-out of another width."""
-        return type(self)(replace(self.settings, n_classes=n_classes))
+        """This rule, with a read-out of that width."""
+        s = self.settings
+        return self if s.n_classes == n_classes else type(self)(replace(s, n_classes=n_classes))
 
     def carried(self, phi: BaseModelState) -> dict[str, tuple[int, ...]]:
         """The read-out's shapes."""

@@ -34,7 +34,6 @@ from metarules.tasks import DATASETS, Dataset, load_dataset
 from metarules.update_rule import UpdateRule
 
 CHEAP = ("raw", "random_init", "pca_32", "kmeans_32", "kmeans_64")  # seconds each; ica_32 and nmf_32 on request
-DEFAULT_BASELINES = (*CHEAP, *sorted(CLASSIC_RULES))
 NOTE = "Supervised rules (backprop, feedback_alignment) learn from the labelled examples of each split alone."
 
 
@@ -103,7 +102,8 @@ def build_parser() -> argparse.ArgumentParser:
     group = parser.add_mutually_exclusive_group()
     known = ", ".join([*BASELINES, *sorted(CLASSIC_RULES)])
     baselines_help = f"what to compare with, out of {known} (default: all but ica_32 and nmf_32)"
-    group.add_argument("--baselines", nargs="+", default=list(DEFAULT_BASELINES), metavar="NAME", help=baselines_help)
+    cheap = [*CHEAP, *sorted(CLASSIC_RULES)]
+    group.add_argument("--baselines", nargs="+", default=cheap, metavar="NAME", help=baselines_help)
     group.add_argument("--no-baselines", dest="baselines", action="store_const", const=[], help="the rules alone")
     add("--json", type=Path, metavar="FILE", help="write the rows, settings and versions there")
     return parser

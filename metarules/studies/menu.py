@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
-from metarules.classic_rules import CLASSIC_RULES, get_rule
+from metarules.classic_rules import CLASSIC_RULES
+from metarules.pretrained import get_rule
 from metarules.update_rule import LocalRule, UpdateRule
+
+
+def as_rule(rule: UpdateRule | str) -> UpdateRule:
+    """A rule as it is, or by its name.
+
+    Args:
+        rule: a rule, or a name as for `get_rule`.
+
+    Raises:
+        TypeError: neither.
+        ValueError, FileNotFoundError: as `get_rule`.
+    """
+    if isinstance(rule, str):
+        return get_rule(rule)
+    if not isinstance(rule, UpdateRule):
+        raise TypeError(f"rule must be an UpdateRule, got {type(rule).__name__}; see load_rule and get_rule")
+    return rule
 
 
 def rules_beside(rule: UpdateRule) -> dict[str, UpdateRule]:

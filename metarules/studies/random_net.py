@@ -26,6 +26,7 @@ class RandomNet:
     """A random base model and what its layers make of a task. L layers, N examples; layer 0 is the input.
 
     Attributes:
+        task: the data.
         phi: the base model.
         labels: class numbers of the dots [n_dots].
         accuracies: few-shot accuracy of each layer [L + 1, n_splits].
@@ -35,6 +36,7 @@ class RandomNet:
         u, z: eight neurons of each layer before and after batch norm, one [N, 8] array per layer.
     """
 
+    task: Task
     phi: BaseModelState
     labels: np.ndarray
     accuracies: np.ndarray
@@ -76,6 +78,7 @@ def random_net(task: Task, depth: int = 5, width: int = 128, nonlinearity: str =
     dots = fixed_sample(task.n_examples, DOTS)
     before = [task.x, *(x @ layer.W for x, layer in zip(acts.x[:-1], phi.layers, strict=True))]
     return RandomNet(
+        task=task,
         phi=phi,
         labels=task.y.numpy()[dots],
         accuracies=torch.stack([split_accuracy(x, task.y, splits) for x in acts.x]).numpy(),

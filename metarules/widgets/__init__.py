@@ -7,6 +7,7 @@ from metarules.studies.trajectory import explore as explore
 from metarules.widgets.backward_weights import BackwardWeights as BackwardWeights
 from metarules.widgets.base import Explorable as Explorable
 from metarules.widgets.draw_digit import DigitPad as DigitPad
+from metarules.widgets.explorer import Explorer as Explorer
 from metarules.widgets.film_player import FilmPlayer as FilmPlayer
 from metarules.widgets.inner_loop import InnerLoopExplorer as InnerLoopExplorer
 from metarules.widgets.layers import LayersExplorer as LayersExplorer

@@ -9,6 +9,7 @@ import functools
 import html
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import ipywidgets as widgets
@@ -16,13 +17,73 @@ import ipywidgets as widgets
 from metarules._work import Progress, Report, Stopped, Worker
 from metarules.plots.style import DPI, PANEL
 from metarules.widgets.keys import Keys
+from metarules.widgets.parts import folded, marked, pictures, row
 from metarules.widgets.picture import Picture, side_by_side, with_png
 
-PREFIX = "metarules"  # of the CSS classes, by which tests and style sheets find the parts
-_WIDTH = "920px"  # two panels and the gap between them
+
+class Controls(widgets.VBox):
+    """A column of controls with a status line: callbacks run one at a time, and their errors are shown as sentences.
+
+    Args:
+        lock: held while a callback runs; None takes one of its own.
+    """
+
+    status: Any  # the line that `say` writes into; a subclass makes it
+
+    def __init__(self, lock: AbstractContextManager[Any] | None = None) -> None:
+        super().__init__()
+        self.lock = threading.RLock() if lock is None else lock
+        self._quiet = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    def button(self, text: str, name: str, tooltip: str, callback: Callable[[], None]) -> widgets.Button:
+        """A button with the CSS class `metarules-NAME`."""
+        button = widgets.Button(description=text, tooltip=tooltip, layout=widgets.Layout(width="auto"))
+        button.on_click(self.guarded(lambda _: callback()))
+        return marked(button, name)
+
+    def control(self, widget: Any, name: str, callback: Callable[[], None]) -> Any:
+        """Call `callback` whenever a control's value changes, and give the control the CSS class `metarules-NAME`."""
+        widget.observe(self.guarded(lambda _: callback()), names="value")
+        return marked(widget, name)
+
+    def guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """The callback, one at a time, its errors shown as a sentence: a notebook shows no traceback of a callback."""
+
+        @functools.wraps(callback)
+        def call(*args: Any) -> None:
+            with self.lock:
+                if self._quiet:
+                    return
+                try:
+                    callback(*args)
+                except Exception as error:
+                    self.complain(error)
+
+        return call
+
+    def set_quietly(self, control: Any, **traits: Any) -> None:
+        """Set traits of a control without its callback being called."""
+        with self.lock:
+            before, self._quiet = self._quiet, True
+            try:
+                for name, value in traits.items():
+                    setattr(control, name, value)
+            finally:
+                self._quiet = before
+
+    def say(self, sentence: str) -> None:
+        """Put a sentence into the status line (plain text, no HTML)."""
+        self.status.value = f'<div role="status" style="line-height: 1.4">{html.escape(sentence)}</div>'
+
+    def complain(self, error: BaseException) -> None:
+        """Show an error as a sentence."""
+        self.say(f"This did not work: {error}.")
 
 
-class Explorable(widgets.VBox):
+class Explorable(Controls):
     """Base class of the widgets: controls on top, a fold for the rest, a status line, panels of pictures.
 
     CSS classes: `metarules-widget` (all of it), `metarules-status`, `metarules-progress`, `metarules-stop`,
@@ -35,9 +96,7 @@ class Explorable(widgets.VBox):
     def __init__(self, panels: Sequence[str]) -> None:
         super().__init__()
         self.last_error: BaseException | None = None  # what the status line last complained of, for a closer look
-        self._lock = threading.RLock()
-        self._worker = Worker(self._lock)
-        self._quiet = False
+        self._worker = Worker(self.lock)
         width = round(PANEL[0] * DPI)
         self.panels = {name: marked(Picture(width=width), f"panel-{name}") for name in panels}
         self.status = marked(widgets.HTML(layout=widgets.Layout(flex="1 1 300px", min_width="200px")), "status")
@@ -45,9 +104,6 @@ class Explorable(widgets.VBox):
         self.stop_button = self.button("Stop", "stop", "Stop computing and keep what is shown", self._on_stop)
         self._show_work(False)
         marked(self, "widget")
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The live widget, and its pictures as they stand for readers without a kernel."""
@@ -73,61 +129,15 @@ class Explorable(widgets.VBox):
 
     def lay_out(self, controls: Sequence[widgets.Widget], fold: Sequence[widgets.Widget], fold_title: str) -> None:
         """Put everything in its place: at most four controls in sight, the others in a fold."""
-        row = {"flex_flow": "row wrap", "align_items": "center", "max_width": _WIDTH}
-        inside = widgets.HBox(list(fold), layout=widgets.Layout(flex_flow="row wrap"))
-        folded = widgets.Accordion([inside], titles=[fold_title], selected_index=None)
-        folded.layout = widgets.Layout(max_width=_WIDTH, margin="2px 0")
-        panels = widgets.HBox(list(self.panels.values()))
-        panels.layout = widgets.Layout(flex_flow="row wrap", grid_gap="12px", max_width=_WIDTH)
         self.children = [
             Keys(),
-            widgets.HBox(list(controls), layout=widgets.Layout(**row)),
-            marked(folded, "fold"),
-            widgets.HBox([self.status, self.progress, self.stop_button], layout=widgets.Layout(**row)),
-            marked(panels, "panels"),
+            row(controls),
+            marked(folded(fold, fold_title), "fold"),
+            row([self.status, self.progress, self.stop_button]),
+            marked(pictures(list(self.panels.values())), "panels"),
         ]
 
-    def button(self, text: str, name: str, tooltip: str, callback: Callable[[], None]) -> widgets.Button:
-        """A button with the CSS class `metarules-NAME`."""
-        button = widgets.Button(description=text, tooltip=tooltip, layout=widgets.Layout(width="auto"))
-        button.on_click(self.guarded(lambda _: callback()))
-        return marked(button, name)
-
-    def control(self, widget: Any, name: str, callback: Callable[[], None]) -> Any:
-        """Call `callback` whenever a control's value changes, and give the control the CSS class `metarules-NAME`."""
-        widget.observe(self.guarded(lambda _: callback()), names="value")
-        return marked(widget, name)
-
-    def guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
-        """The callback, one at a time, its errors shown as a sentence: a notebook shows no traceback of a callback."""
-
-        @functools.wraps(callback)
-        def call(*args: Any) -> None:
-            with self._lock:
-                if self._quiet:
-                    return
-                try:
-                    callback(*args)
-                except Exception as error:
-                    self.complain(error)
-
-        return call
-
-    def set_quietly(self, control: Any, **traits: Any) -> None:
-        """Set traits of a control without its callback being called."""
-        with self._lock:
-            before, self._quiet = self._quiet, True
-            try:
-                for name, value in traits.items():
-                    setattr(control, name, value)
-            finally:
-                self._quiet = before
-
     # ---- for subclasses: words and pictures
-
-    def say(self, sentence: str) -> None:
-        """Put a sentence into the status line (plain text, no HTML)."""
-        self.status.value = f'<div role="status" style="line-height: 1.4">{html.escape(sentence)}</div>'
 
     def complain(self, error: BaseException) -> None:
         """Show an error as a sentence; the pictures stay as they are."""
@@ -205,9 +215,3 @@ class Explorable(widgets.VBox):
         if self._worker.busy:
             self._worker.stop()
             self.say("Stopping ...")
-
-
-def marked(widget: Any, name: str) -> Any:
-    """Give a widget the CSS class `metarules-NAME`, and give it back."""
-    widget.add_class(f"{PREFIX}-{name}")
-    return widget

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import html
-import io
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 import traitlets
-from PIL import Image
 from torch import Tensor
 
 from metarules._work import Worker
@@ -19,17 +15,17 @@ from metarules.studies.drawing import Followed, Follower
 from metarules.studies.trajectory import Exploration
 from metarules.tasks import Dataset, load_dataset
 from metarules.tasks.drawing import EXAMPLES, check_strokes, drawn_dataset, drawn_digit
-from metarules.widgets.base import marked
+from metarules.widgets.base import Controls
 from metarules.widgets.canvas import SIDE, Canvas, digit_png
 from metarules.widgets.inner_loop import InnerLoopExplorer
 from metarules.widgets.keys import Keys
-from metarules.widgets.picture import Picture, compact_png, with_png
+from metarules.widgets.parts import WIDTH, folded, marked, menu, pictures, row, wide
+from metarules.widgets.picture import Picture, read_png, sheet, with_png
 
 _SIDE = 8  # pixels of a digit
-_WIDTH = "920px"
 
 
-class DigitPad(widgets.VBox):
+class DigitPad(Controls):
     """A pad for drawing, tied to an `InnerLoopExplorer`: the drawing is the star in the explorer's embedding.
 
     It opens with an example drawing. In sight: the canvas, the explorer's step slider once more, Clear, Example. In the
@@ -48,16 +44,16 @@ class DigitPad(widgets.VBox):
         ValueError: an explorer without an embedding, strokes that are none.
     """
 
-    def __init__(self, explorer: Any, strokes: Any = None) -> None:
-        super().__init__()
+    def __init__(self, explorer: InnerLoopExplorer, strokes: Sequence[Sequence[Sequence[float]]] | None = None) -> None:
         if not isinstance(explorer, InnerLoopExplorer):
             raise TypeError(f"explorer is a {type(explorer).__name__}; allowed: an InnerLoopExplorer")
         if "embedding" not in explorer.panels:
             raise ValueError(f"explorer shows {', '.join(explorer.panels)}; allowed: one that shows an embedding")
+        super().__init__(explorer.lock)
         self.explorer = explorer
         self.kept: list[tuple[Tensor, int]] = []
         self._followers: dict[Exploration, Follower] = {}
-        self._worker = Worker(explorer._lock)
+        self._worker = Worker(self.lock)
         self._followed: Followed | None = None
         self._shown: Exploration | None = None
         self._examples = list(EXAMPLES)
@@ -65,12 +61,13 @@ class DigitPad(widgets.VBox):
         self._make([line.tolist() for line in first])
         self._on_drawing()
 
-    def __repr__(self) -> str:
-        return "DigitPad()"
-
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The live widget, and its pictures as they stand for readers without a kernel."""
-        return with_png(super()._repr_mimebundle_(**options), self._sheet())
+        left, right = read_png(self.seen.value), read_png(self.embedding.value)
+        width, height = left.width + 20 + right.width, max(left.height, right.height)
+        places = {(0, (height - left.height) // 2): left, (left.width + 20, 0): right}
+        small = (width * 2 // 3, height * 2 // 3)
+        return with_png(super()._repr_mimebundle_(**options), sheet((width, height), places, small))
 
     @property
     def row(self) -> Tensor | None:
@@ -110,31 +107,23 @@ class DigitPad(widgets.VBox):
         self.canvas = marked(Canvas(strokes=strokes), "canvas")
         self.seen = marked(Picture(width=SIDE), "pad-seen")
         self.embedding = marked(Picture(), "pad-embedding")
-        self.status = marked(widgets.HTML(layout=widgets.Layout(max_width=_WIDTH)), "pad-status")
+        self.status = marked(widgets.HTML(layout=widgets.Layout(max_width=WIDTH)), "pad-status")
         self.slider = widgets.IntSlider(description="Inner step", layout=widgets.Layout(flex="1 1 320px"))
-        clear = self._button("Clear", "clear", "An empty sheet", self._on_clear)
-        example = self._button("Example", "example", "Another stored drawing", self._on_example)
-        wide: dict[str, Any] = {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="200px")}
-        meant = widgets.Dropdown(
-            description="It is meant as", options=[(str(d), d) for d in range(10)], value=7, **wide
-        )
-        self.meant = marked(meant, "meant")
-        keep = self._button("Keep it", "keep", "Put the drawing aside, with what it is meant as", self._on_keep)
+        clear = self.button("Clear", "clear", "An empty sheet", self._on_clear)
+        example = self.button("Example", "example", "Another stored drawing", self._on_example)
+        self.meant = marked(menu("It is meant as", [(str(d), d) for d in range(10)], 7, **wide(110, 200)), "meant")
+        keep = self.button("Keep it", "keep", "Put the drawing aside, with what it is meant as", self._on_keep)
         tip = "In the explorer; its Reset undoes it"
-        learn = self._button("Learn on the digits and mine", "learn", tip, self._on_learn)
-        inside = widgets.HBox([self.meant, keep, learn], layout=widgets.Layout(flex_flow="row wrap"))
-        fold = widgets.Accordion([inside], titles=["More: keep drawings, learn with them"], selected_index=None)
-        fold.layout = widgets.Layout(max_width=_WIDTH, margin="2px 0")
-        row = widgets.Layout(flex_flow="row wrap", align_items="center", max_width=_WIDTH)
-        gap = widgets.Layout(flex_flow="row wrap", grid_gap="12px", max_width=_WIDTH)
+        learn = self.button("Learn on the digits and mine", "learn", tip, self._on_learn)
+        fold = folded([self.meant, keep, learn], "More: keep drawings, learn with them")
         left = widgets.VBox([_caption("Draw here"), self.canvas])
         middle = widgets.VBox([_caption("What the network gets"), self.seen])
         self.children = [
             Keys(),
-            widgets.HBox([self.slider, clear, example], layout=row),
+            row([self.slider, clear, example]),
             marked(fold, "pad-fold"),
             self.status,
-            widgets.HBox([left, middle, self.embedding], layout=gap),
+            pictures([left, middle, self.embedding]),
         ]
         marked(self, "pad")
         marked(self.slider, "pad-step")
@@ -142,26 +131,9 @@ class DigitPad(widgets.VBox):
             traitlets.dlink((self.explorer.slider, name), (self.slider, name))
         for name in ("value", "alt"):
             traitlets.dlink((self.explorer.panels["embedding"], name), (self.embedding, name))
-        self.slider.observe(self._guarded(self._on_slider), names="value")
-        self.canvas.observe(self._guarded(self._on_drawing), names="strokes")
-        self.explorer.panels["embedding"].observe(self._guarded(self._on_explorer), names="value")
-
-    def _button(self, text: str, name: str, tooltip: str, callback: Callable[[], None]) -> widgets.Button:
-        button = widgets.Button(description=text, tooltip=tooltip, layout=widgets.Layout(width="auto"))
-        button.on_click(self._guarded(callback))
-        return marked(button, name)
-
-    def _guarded(self, callback: Callable[[], None]) -> Callable[[Any], None]:
-        """The callback, its errors shown as a sentence: a notebook shows no traceback of a callback."""
-
-        @functools.wraps(callback)
-        def call(_: Any) -> None:
-            try:
-                callback()
-            except Exception as error:
-                self._say(f"This did not work: {error}.")
-
-        return call
+        self.slider.observe(self.guarded(lambda _: self._on_slider()), names="value")
+        self.canvas.observe(self.guarded(lambda _: self._on_drawing()), names="strokes")
+        self.explorer.panels["embedding"].observe(self.guarded(lambda _: self._on_explorer()), names="value")
 
     def _on_slider(self) -> None:
         if self.slider.value != self.explorer.step:
@@ -181,7 +153,7 @@ class DigitPad(widgets.VBox):
         self.kept.append((row, self.meant.value))
         self.canvas.strokes = []
         named = ", ".join(str(label) for _, label in self.kept)
-        self._say(f"Kept {len(self.kept)} drawing(s): {named}. Draw the next one, or learn with them.")
+        self.say(f"Kept {len(self.kept)} drawing(s): {named}. Draw the next one, or learn with them.")
 
     def _on_learn(self) -> None:
         self.explorer.use(self.dataset())
@@ -204,12 +176,12 @@ class DigitPad(widgets.VBox):
                 self._mark(self.row)
         else:  # half a second: off the main thread, so that the explorer does not wait for the star
             self._followed = None
-            self._say("Looking for your drawing in the new base model ...")
+            self.say("Looking for your drawing in the new base model ...")
             self._worker.start(lambda *_: self._follower(exploration), self._on_follower, lambda _: None)
 
     def _on_follower(self, follower: Any, problem: BaseException | None) -> None:
         if problem is not None:
-            self._say(f"This did not work: {problem}.")
+            self.say(f"This did not work: {problem}.")
         else:
             self._mark(self.row)
 
@@ -239,30 +211,16 @@ class DigitPad(widgets.VBox):
 
     def _tell(self) -> None:
         if not self.canvas.strokes:
-            self._say("An empty sheet: draw a digit, or press Example.")
+            self.say("An empty sheet: draw a digit, or press Example.")
         elif self._followed is None:
-            self._say("The explorer's data are no images of 8 by 8 pixels, so that the drawing cannot be read.")
+            self.say("The explorer's data are no images of 8 by 8 pixels, so that the drawing cannot be read.")
         else:
             scores = self._followed.scores[self._frame]
             best, second = scores.argsort()[::-1][:2]
-            self._say(
+            self.say(
                 f"At step {self.explorer.step} your drawing (the star) is read as {best}; next best is {second}. "
                 f"Before learning it was read as {self._followed.read_as[0]}."
             )
-
-    def _say(self, sentence: str) -> None:
-        self.status.value = f'<div role="status" style="line-height: 1.4">{html.escape(sentence)}</div>'
-
-    def _sheet(self) -> bytes:
-        """What is seen, and the embedding, side by side."""
-        right = Image.open(io.BytesIO(self.embedding.value)).convert("RGB")
-        left = Image.open(io.BytesIO(self.seen.value)).convert("RGB")
-        sheet = Image.new("RGB", (left.width + 20 + right.width, max(left.height, right.height)), "white")
-        sheet.paste(left, (0, (sheet.height - left.height) // 2))
-        sheet.paste(right, (left.width + 20, 0))
-        buffer = io.BytesIO()
-        sheet.resize((sheet.width * 2 // 3, sheet.height * 2 // 3), Image.Resampling.LANCZOS).save(buffer, "png")
-        return compact_png(buffer.getvalue())
 
 
 def _caption(text: str) -> widgets.HTML:

@@ -9,8 +9,8 @@ import ipywidgets as widgets
 
 from metarules.plots import Film
 from metarules.plots.style import DPI
-from metarules.widgets.base import marked
 from metarules.widgets.keys import Keys
+from metarules.widgets.parts import WIDTH, marked
 from metarules.widgets.picture import Picture, compact_png, with_png
 
 _PLAY_EVERY = 150  # milliseconds between frames
@@ -46,7 +46,7 @@ class FilmPlayer(widgets.VBox):
         self.slider = marked(slider, "film-slider")
         for control in (self.play, self.slider):
             control.observe(lambda change: self._go(change["new"]), names="value")
-        controls = widgets.HBox([self.play, self.slider], layout=widgets.Layout(max_width="920px"))
+        controls = widgets.HBox([self.play, self.slider], layout=widgets.Layout(max_width=WIDTH))
         self.children = [Keys(), controls, self.picture]
         marked(self, "film")
         self._go(last)

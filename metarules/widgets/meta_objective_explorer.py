@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import ipywidgets as widgets
 
 from metarules._work import Progress
-from metarules.meta_objective import MetaObjectiveSettings, RidgeScore
+from metarules.meta_objective import MetaObjectiveSettings
 from metarules.plots.feature_plane import PlanePicture, reach_of
 from metarules.plots.ridge_scores import AnswersPicture, CurvesPicture
 from metarules.studies.objective import (
@@ -22,13 +23,14 @@ from metarules.studies.objective import (
     objective,
     scene_of,
 )
-from metarules.widgets.base import Explorable
+from metarules.widgets.explorer import Explorer, View
+from metarules.widgets.parts import menu, number, wide
 
 PANELS = ("plane", "answers", "ridge", "moves")
 ARROWS = {"both batches": ("a", "b"), "batch a": ("a",), "batch b": ("b",), "none": ()}
 
 
-class MetaObjectiveExplorer(Explorable):
+class MetaObjectiveExplorer(Explorer[Descent]):
     """Change the objective, see what it would do to the features, and let it.
 
     It opens before the first move, with all arrows drawn. In sight: K, lambda, the spread of the classes, and a button
@@ -36,16 +38,16 @@ class MetaObjectiveExplorer(Explorable):
     variant of the objective, the seed, whose arrows are drawn, Reset. Every control but the button and the choice of
     arrows starts again from features that have not moved.
 
-    CSS classes besides those of `Explorable`: `metarules-labels`, `metarules-ridge`, `metarules-spread`,
+    CSS classes besides those of `Explorer`: `metarules-labels`, `metarules-ridge`, `metarules-spread`,
     `metarules-follow`, `metarules-panel-plane`, `-answers`, `-ridge`, `-moves`, and in the fold `metarules-data`,
     `metarules-variant`, `metarules-seed`, `metarules-arrows`, `metarules-reset`.
 
     Args:
-        data: name of a data set, see `meta_objective_explorer_core.DATA`.
+        data: name of a data set, see `studies.objective.DATA`.
         labels_per_class: K, 1 to 20.
         ridge: lambda, 0.001 to 1000.
         spread: times the distances within classes, 0.2 to 2.
-        variant: of the objective, see `meta_objective_explorer_core.VARIANTS`.
+        variant: of the objective, see `studies.objective.VARIANTS`.
         seed: of the points.
 
     Raises:
@@ -62,17 +64,8 @@ class MetaObjectiveExplorer(Explorable):
         variant: str = "Cosine distance (the paper's)",
         seed: int = 0,
     ) -> None:
-        super().__init__(PANELS)
-        chosen = {
-            "labels_box": labels_per_class,
-            "ridge_box": ridge,
-            "spread_box": spread,
-            "data_menu": data,
-            "variant_menu": variant,
-            "seed_box": seed,
-        }
-        self._first = self._shown = (_pull(chosen), chosen)
-        self._move = 0
+        super().__init__(PANELS, self._pulled)
+        self.begin(labels=labels_per_class, ridge=ridge, spread=spread, data=data, variant=variant, seed=seed)
         self._plane, self._answers = PlanePicture(), AnswersPicture()
         self._ridge = CurvesPicture(
             "From weak to strong penalty", "the same features, scored with every lambda", "lambda",
@@ -82,163 +75,131 @@ class MetaObjectiveExplorer(Explorable):
             "Follow the arrows", "what each press of the button does, and will do", "moves along the arrows",
             ("loss", "share of b right"),
         )  # fmt: skip
-        self._make_controls()
-        self._open(self._first)
+        sight, fold = wide(62, 252), wide(90)
+        labels = widgets.IntSlider(description="K labels", min=1, max=MOST_LABELS, **sight)
+        self.labels_box = self.setting("labels", labels)
+        powers = widgets.FloatLogSlider(description="lambda", min=-3, max=3, step=0.2, readout_format=".4g", **sight)
+        self.ridge_box = self.setting("ridge", powers)
+        wider = widgets.FloatSlider(description="Spread", min=0.2, max=2, step=0.1, readout_format=".1f", **sight)
+        self.spread_box = self.setting("spread", wider)
+        tip = "Take every point to the tip of its arrow; after the last move, back to the start"
+        self.follow_button = self.button("Follow the arrows", "follow", tip, self.next_frame)
+        self.data_menu = self.setting("data", menu("Data", list(DATA), data, **fold))
+        self.variant_menu = self.setting("variant", menu("Objective", list(VARIANTS), variant, **fold))
+        self.seed_box = self.setting("seed", number("Seed", **fold))
+        arrows = menu("Arrows on", list(ARROWS), next(iter(ARROWS)), **fold)
+        self.arrows_menu = self.option("arrows", arrows, self._on_arrows)
+        boxes = [self.data_menu, self.variant_menu, self.seed_box, arrows, self.make_reset_button()]
+        self.lay_out([labels, powers, wider, self.follow_button], boxes, "More: data, objective, seed, arrows")
 
     # ---- what is shown, as numbers
 
     @property
     def pull(self) -> Descent:
         """Everything that is shown, for all moves."""
-        return self._shown[0]
+        return self.run
 
     @property
     def move(self) -> int:
         """How many moves the features shown have made; set it to go there."""
-        return self._move
+        return self._frame
 
     @move.setter
     def move(self, move: int) -> None:
-        self._go(max(0, min(int(move), len(self.pull.path_a) - 1)))
+        self.go(move)
 
     @property
     def loss(self) -> float:
         """The meta-objective of the features shown."""
-        return float(self.pull.score.loss[self._move])
+        return float(self.pull.score.loss[self._frame])
 
     @property
     def accuracy(self) -> float:
         """Share of batch b whose largest prediction is the right one."""
-        return float(self.pull.score.accuracy_b[self._move])
+        return float(self.pull.score.accuracy_b[self._frame])
 
     @property
     def settings(self) -> MetaObjectiveSettings:
         """The objective."""
         return self.pull.settings
 
-    # ---- controls
+    def steps_of(self, run: Descent) -> range:
+        """How many moves the features can have made."""
+        return range(len(run.path_a))
 
-    def _make_controls(self) -> None:
-        chosen = self._first[1]
-        sight: dict[str, Any] = {"style": {"description_width": "62px"}, "layout": widgets.Layout(width="252px")}
-        wide: dict[str, Any] = {"style": {"description_width": "90px"}, "layout": widgets.Layout(width="430px")}
-        labels = widgets.IntSlider(description="K labels", min=1, max=MOST_LABELS, **sight)
-        self.labels_box = self.control(labels, "labels", self._recompute)
-        ridge = widgets.FloatLogSlider(description="lambda", min=-3, max=3, step=0.2, readout_format=".4g", **sight)
-        self.ridge_box = self.control(ridge, "ridge", self._recompute)
-        spread = widgets.FloatSlider(description="Spread", min=0.2, max=2, step=0.1, readout_format=".1f", **sight)
-        self.spread_box = self.control(spread, "spread", self._recompute)
-        tip = "Take every point to the tip of its arrow; after the last move, back to the start"
-        self.follow_button = self.button("Follow the arrows", "follow", tip, self._on_follow)
-        data = widgets.Dropdown(description="Data", options=list(DATA), value=chosen["data_menu"], **wide)
-        self.data_menu = self.control(data, "data", self._recompute)
-        options = list(VARIANTS)
-        variant = widgets.Dropdown(description="Objective", options=options, value=chosen["variant_menu"], **wide)
-        self.variant_menu = self.control(variant, "variant", self._recompute)
-        seed = widgets.IntText(description="Seed", continuous_update=False, **wide)
-        self.seed_box = self.control(seed, "seed", self._recompute)
-        drawn = widgets.Dropdown(description="Arrows on", options=list(ARROWS), **wide)
-        self.arrows_menu = self.control(drawn, "arrows", self._on_arrows)
-        self.reset_button = self.button("Reset", "reset", "Everything back to how this opened", self._on_reset)
-        sliders = [self.labels_box, self.ridge_box, self.spread_box, self.follow_button]
-        fold = [self.data_menu, self.variant_menu, self.seed_box, self.arrows_menu, self.reset_button]
-        self.lay_out(sliders, fold, "More: data, objective, seed, arrows")
+    def first_frame(self, view: View[Descent]) -> int:
+        """The first: features that have not moved."""
+        return 0
 
-    def _on_follow(self) -> None:
-        self._go((self._move + 1) % len(self.pull.path_a))
+    # ---- computing
 
-    def _on_arrows(self) -> None:
-        self.show("plane", *self._draw_plane())
+    def _pulled(self, *, progress: Progress | None, stop: threading.Event | None, **asked: Any) -> Descent:
+        clouds, wanted = make_clouds(asked["data"], asked["seed"]), objective(asked["variant"], asked["ridge"])
+        return explore_objective(clouds, wanted, labels_per_class=asked["labels"], spread=asked["spread"])
 
-    def _on_reset(self) -> None:
-        self.drop_work()
-        self.set_quietly(self.arrows_menu, value=next(iter(ARROWS)))
-        self._open(self._first)
-
-    def _recompute(self) -> None:
-        """Score and follow anew with what the controls say: at once, or off the main thread where a net is taught."""
-        chosen = {name: getattr(self, name).value for name in self._first[1]}
-        if not chosen["data_menu"].startswith("Digits"):
-            self.drop_work()
-            try:
-                self._open((_pull(chosen), chosen))
-            except (ValueError, TypeError):
-                self._put_back()
-                raise
+    def recompute(self) -> None:
+        """Score and follow anew: at once, or off the main thread where a net is taught."""
+        if self.data_menu.value.startswith("Digits"):
+            super().recompute()
             return
+        self.drop_work()
+        try:
+            self.open_view(self.compute_view(self.read_controls()))
+        except (ValueError, TypeError):
+            self.put_back()
+            raise
 
-        def work(progress: Progress, stop: threading.Event) -> tuple[Descent, dict[str, Any]]:
-            return _pull(chosen), chosen
-
-        self.start(f"Drawing {chosen['data_menu']}", work, self._open, self._put_back)
+    def work_label(self, settings: Mapping[str, Any]) -> str:
+        """Which data are drawn."""
+        return f"Drawing {settings['data']}"
 
     # ---- showing
 
-    def _open(self, shown: tuple[Descent, dict[str, Any]]) -> None:
+    def _on_arrows(self) -> None:
+        self.show("plane", *self.picture(self._view, "plane", self._frame))
+
+    def draw_first(self, view: View[Descent]) -> None:
+        """Nothing: the four figures are drawn anew for each scene, so that two must not be drawn at a time."""
+
+    def open_view(self, view: View[Descent]) -> None:
         """Show features that have not moved."""
-        self._shown = shown
-        self._put_back()
-        p = self.pull
-        self._reach = reach_of(*(scene_of(p, move) for move in range(len(p.path_a))))
-        self._go(0)
+        self._reach = reach_of(*(scene_of(view.run, move) for move in self.steps_of(view.run)))
+        super().open_view(view)
 
-    def _put_back(self) -> None:
-        """Let the controls say what is shown."""
-        for name, value in self._shown[1].items():
-            self.set_quietly(getattr(self, name), value=value)
+    def picture(self, view: View[Descent], panel: str, frame: int) -> tuple[bytes, str]:
+        """PNG and alternative text of a panel after some moves."""
+        p, score = view.run, view.run.score
+        loss, error, penalty = (float(part[frame]) for part in (score.loss, score.error_b, score.penalty))
+        if panel == "plane":
+            return self._plane.picture(scene_of(p, frame), self._reach, ARROWS[self.arrows_menu.value])
+        if panel == "answers":
+            answers = score.predictions_b[frame]
+            if p.settings.normalise_predictions and not p.settings.logit_scale:
+                answers = answers / answers.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+            kind, threads = _kind(p.settings)
+            parts = (kind, error, penalty, loss)
+            shown = (answers.numpy(), score.targets_b[frame].numpy(), p.labels_b.numpy(), p.class_names, parts)
+            return self._answers.picture(*shown, threads=threads)
+        if panel == "ridge":
+            curves = [part[frame].numpy() for part in (p.sweep.loss, p.sweep.error_b, p.sweep.penalty)]
+            at = (p.settings.ridge, loss)
+            return self._ridge.picture(RIDGES, curves, at, f"lambda {p.settings.ridge:.4g}")
+        history = [score.loss.numpy(), score.accuracy_b.numpy()]
+        return self._moves.picture(self.steps_of(p), history, (frame, loss), f"move {frame}")
 
-    def _go(self, move: int) -> None:
-        """Show the features after some moves."""
-        self._move = move
-        p = self.pull
-        now = _parts(p.score, move)
-        kind, threads = _kind(p.settings)
-        self.show("plane", *self._draw_plane())
-        raw = p.score.predictions_b[move]
-        scaled = p.settings.normalise_predictions and not p.settings.logit_scale
-        answers = raw / raw.norm(dim=-1, keepdim=True).clamp_min(1e-12) if scaled else raw
-        targets = p.score.targets_b[move]
-        names, parts = p.class_names, (kind, now["error"], now["penalty"], now["loss"])
-        picture = self._answers.picture(
-            answers.numpy(), targets.numpy(), p.labels_b.numpy(), names, parts, threads=threads
-        )
-        self.show("answers", *picture)
-        curves = [part[move].numpy() for part in (p.sweep.loss, p.sweep.error_b, p.sweep.penalty)]
-        at = (p.settings.ridge, now["loss"])
-        self.show("ridge", *self._ridge.picture(RIDGES, curves, at, f"lambda {p.settings.ridge:.4g}"))
-        history = [p.score.loss.numpy(), p.score.accuracy_b.numpy()]
-        steps = range(len(p.path_a))
-        self.show("moves", *self._moves.picture(steps, history, (move, now["loss"]), f"move {move}"))
-        n, k = len(p.labels_b), len(p.labels_a) // len(names)
-        self.say(
-            f"Move {move} of {len(p.path_a) - 1}, K = {k}, lambda = {p.settings.ridge:.4g}: loss {now['loss']:.2f} = "
-            f"{kind} {now['error']:.2f} + penalty {now['penalty']:.2f}; "
+    def sentence(self) -> str:
+        """What is shown, in words and numbers."""
+        p, score, move = self.pull, self.pull.score, self.move
+        n, k = len(p.labels_b), len(p.labels_a) // len(p.class_names)
+        return (
+            f"Move {move} of {len(p.path_a) - 1}, K = {k}, lambda = {p.settings.ridge:.4g}: loss {self.loss:.2f} = "
+            f"{_kind(p.settings)[0]} {float(score.error_b[move]):.2f} + penalty {float(score.penalty[move]):.2f}; "
             f"{round(self.accuracy * n)} of {n} in batch b right."
         )
 
-    def _draw_plane(self) -> tuple[bytes, str]:
-        return self._plane.picture(scene_of(self.pull, self._move), self._reach, ARROWS[self.arrows_menu.value])
-
     def kept(self) -> str:
         """Which data are still shown."""
-        return f"Still showing {self._shown[1]['data_menu']}."
-
-
-def _pull(chosen: dict[str, Any]) -> Descent:
-    return explore_objective(
-        make_clouds(chosen["data_menu"], chosen["seed_box"]),
-        objective(chosen["variant_menu"], chosen["ridge_box"]),
-        labels_per_class=chosen["labels_box"],
-        spread=chosen["spread_box"],
-    )
-
-
-def _parts(score: RidgeScore, move: int) -> dict[str, float]:
-    return {
-        "loss": float(score.loss[move]),
-        "error": float(score.error_b[move]),
-        "penalty": float(score.penalty[move]),
-    }
+        return f"Still showing {self._view.settings['data']}."
 
 
 def _kind(settings: MetaObjectiveSettings) -> tuple[str, bool]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from pathlib import PurePath
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, cast
 
 import ipywidgets as widgets
 import torch
 
+from metarules.studies.recording import check_single_task
 from metarules.tasks import SUFFIXES, Dataset, Task, make_task, read_dataset, read_files, some_examples
-from metarules.widgets.base import Explorable, marked
+from metarules.widgets.base import Controls
+from metarules.widgets.parts import marked
 
 MOST = 2000  # examples an explorer learns on: about as many as there are digits, for an answer within two seconds
 _HELP = """<div style="line-height: 1.4; max-width: 860px"><b>A table</b> (.csv): a row per example, numbers, and a
@@ -28,7 +30,7 @@ class Source:
         what: a `Task`, a `Dataset`, a path, or a mapping from the names of uploaded files to their bytes.
     """
 
-    def __init__(self, what: Any) -> None:
+    def __init__(self, what: object) -> None:
         self._what = what
         self._lock = threading.Lock()
         self._task: Task | None = what if isinstance(what, Task) else None
@@ -72,100 +74,87 @@ class Source:
     def _read(self) -> Dataset:
         if isinstance(self._what, Dataset):
             return self._what
-        return read_files(self._what) if isinstance(self._what, Mapping) else read_dataset(self._what)
+        if isinstance(self._what, Mapping):
+            return read_files(self._what)
+        return read_dataset(cast(Path, self._what))  # which refuses what is no path, in a sentence
 
 
-class OwnData(Explorable):
-    """Base class of the explorers whose data can be changed.
+class OwnData:
+    """The part of an explorer where data are brought: it holds which data are shown and which are asked for.
 
-    A subclass puts `data_controls` into its fold; learns, in `_recompute`, on `self.wanted.task()`, called in the work
-    that it starts; calls `data_shown` with the task of what it shows whenever that changes or stays after an error;
-    and calls `data_back` on Reset.
+    The explorer learns on `wanted`, in the work that it starts, and calls `show` with the source of what it shows
+    whenever that changes, or stays after an error; its Reset calls `back`.
 
-    CSS classes besides those of `Explorable`: `metarules-data`, `metarules-data-path`, `metarules-data-upload`.
+    CSS classes: `metarules-data`, `metarules-data-path`, `metarules-data-upload`.
 
     Args:
-        panels: names of the panels, in reading order.
-        task: the data it opens with.
+        task: the data that the explorer opens with.
+        owner: the explorer.
+        changed: called when other data are asked for; learns on them.
+
+    Raises:
+        TypeError: not a `Task`.
+        ValueError: a task with leading dimensions.
     """
 
-    def __init__(self, panels: Sequence[str], task: Task) -> None:
-        super().__init__(panels)
-        self._first_source = self._shown_source = self.wanted = Source(task)
+    def __init__(self, task: Task, owner: Controls, changed: Callable[[], None]) -> None:
+        check_single_task(task)
+        self._first = self.shown = self.wanted = Source(task)
+        self._owner, self._changed = owner, changed
 
     def use(self, data: Any) -> None:
-        """Learn on other data, off the main thread (see `wait`); what cannot be read is answered in the status line.
-
-        Args:
-            data: a path as for `metarules.tasks.read_dataset`, a `Dataset`, a `Task`, or a mapping from file names to
-                bytes. The names of classes are not shown: they are numbered in their order.
-        """
-        self.guarded(self._use)(data)
+        """Ask for other data, see `Explorer.use`."""
+        self.wanted = Source(data)
+        self._changed()
 
     @property
     def on_data(self) -> str:
         """For sentences: " on iris (150 examples, 3 classes)", or nothing while the data are those it opened with."""
-        return "" if self._shown_source is self._first_source else f" on {self._shown_source.described()}"
+        return "" if self.shown is self._first else f" on {self.shown.described()}"
 
-    def shows(self, task: Task) -> bool:
-        """Whether these are the data shown."""
-        return self._shown_source.holds(task)
+    @property
+    def new_name(self) -> str:
+        """For the sentence about work that begins: the name of data that are read or learned on for the first time."""
+        return "" if self.wanted in (self.shown, self._first) else f" on {self.wanted.name}"
 
-    # ---- for subclasses
-
-    def data_controls(self) -> widgets.Widget:
-        """The part of the fold where data are brought."""
+    def controls(self) -> widgets.Widget:
+        """A box for a path and a button to upload, for the fold."""
         wide = {"style": {"description_width": "150px"}, "layout": widgets.Layout(flex="1 1 430px", max_width="640px")}
         path = widgets.Text(description="Your data: a path", placeholder="flowers.csv", continuous_update=False, **wide)
-        self.path_box = self.control(path, "data-path", self._on_path)
+        self.path_box = self._owner.control(path, "data-path", self._on_path)
         upload = widgets.FileUpload(
             accept=",".join(SUFFIXES), multiple=True, description="or upload", tooltip="A table, arrays or images"
         )
-        self.upload_button = self.control(upload, "data-upload", self._on_upload)
+        self.upload_button = self._owner.control(upload, "data-upload", self._on_upload)
         row = widgets.HBox([self.path_box, self.upload_button], layout=widgets.Layout(flex_flow="row wrap"))
         return marked(widgets.VBox([row, widgets.HTML(_HELP)], layout=widgets.Layout(width="100%")), "data")
 
-    def data_shown(self, task: Task) -> None:
+    def show(self, source: Source) -> None:
         """Take note of the data that are shown; what is learned next is learned on them."""
-        known = (self.wanted, self._shown_source, self._first_source)
-        if self._shown_source is not (found := next(source for source in known if source.holds(task))):
-            self._shown_source = found
-            if found is self._first_source:
-                self.set_quietly(self.path_box, value="")
-        self.wanted = found
+        if self.shown is not source and source is self._first:
+            self._owner.set_quietly(self.path_box, value="")
+        self.shown = self.wanted = source
 
-    def data_back(self) -> None:
-        """Ask for the data that this opened with."""
-        self.wanted = self._first_source
-        self.set_quietly(self.path_box, value="")
-
-    def fitted(self, sizes: Sequence[int] | None, task: Task) -> tuple[int, ...] | None:
-        """Sizes of a base model with as many inputs as the task has; None stays None."""
-        return None if sizes is None else (task.n_inputs, *sizes[1:])
-
-    def start(self, label: str, *work: Any, **more: Any) -> None:
-        """As `Explorable.start`; data that are being read or learned on for the first time are named."""
-        new = self.wanted is not self._shown_source and self.wanted is not self._first_source
-        super().start(f"{label} on {self.wanted.name}" if new else label, *work, **more)
-
-    def _use(self, data: Any) -> None:
-        self.wanted = Source(data)
-        self._recompute()
-
-    def _recompute(self) -> None:
-        """Learn anew with what the controls say, on `self.wanted`."""
-        raise NotImplementedError(f"{type(self).__name__} must define _recompute")
+    def back(self) -> None:
+        """Ask for the data that the explorer opened with."""
+        self.wanted = self._first
+        self._owner.set_quietly(self.path_box, value="")
 
     def _on_path(self) -> None:
         if path := self.path_box.value.strip():
-            self._use(path)
-        elif self._shown_source is not self._first_source:  # an emptied box asks for the lesson's data
-            self.data_back()
-            self._recompute()
+            self.use(path)
+        elif self.shown is not self._first:  # an emptied box asks for the lesson's data
+            self.back()
+            self._changed()
 
     def _on_upload(self) -> None:
         files = {file["name"]: bytes(file["content"]) for file in self.upload_button.value}
-        self.set_quietly(self.upload_button, value=())  # so that the same file can be uploaded again, changed
-        self.set_quietly(self.path_box, value="")
+        self._owner.set_quietly(self.upload_button, value=())  # so that the same file can be uploaded again, changed
+        self._owner.set_quietly(self.path_box, value="")
         if files:
-            self._use(files)
+            self.use(files)
+
+
+def fitted(sizes: Sequence[int] | None, task: Task) -> tuple[int, ...] | None:
+    """Sizes of a base model with as many inputs as the task has; None stays None."""
+    return None if sizes is None else (task.n_inputs, *sizes[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anywidget
@@ -99,20 +99,45 @@ def side_by_side(pngs: Sequence[bytes], columns: int = 2, scale: float = 0.6) ->
     """
     if not pngs:
         raise ValueError("pngs is empty; allowed: at least one picture")
-    images = [Image.open(io.BytesIO(png)).convert("RGB") for png in pngs]
+    images = [read_png(png) for png in pngs]
     width, height = (round(side * scale) for side in images[0].size)
+    small = [image.resize((width, height), Image.Resampling.LANCZOS) for image in images]
     rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (width * min(columns, len(images)), height * rows), "white")
-    for i, image in enumerate(images):
-        sheet.paste(
-            image.resize((width, height), Image.Resampling.LANCZOS), (i % columns * width, i // columns * height)
-        )
-    return _compact(sheet)
+    places = {(i % columns * width, i // columns * height): image for i, image in enumerate(small)}
+    return sheet((width * min(columns, len(images)), height * rows), places)
+
+
+def one_above(wide: bytes, below: bytes) -> bytes:
+    """One picture over another, the upper one as wide as the lower, as one PNG."""
+    lower, upper = read_png(below), read_png(wide)
+    upper = upper.resize((lower.width, round(upper.height * lower.width / upper.width)), Image.Resampling.LANCZOS)
+    return sheet((lower.width, upper.height + lower.height), {(0, 0): upper, (0, upper.height): lower})
+
+
+def sheet(
+    size: tuple[int, int], places: Mapping[tuple[int, int], Image.Image], small: tuple[int, int] | None = None
+) -> bytes:
+    """Pictures on a white sheet, as one PNG.
+
+    Args:
+        size: of the sheet in pixels, width and height.
+        places: where the upper left corner of a picture lies -> the picture.
+        small: what the sheet is then shrunk to; None leaves it.
+    """
+    page = Image.new("RGB", size, "white")
+    for place, image in places.items():
+        page.paste(image, place)
+    return _compact(page if small is None else page.resize(small, Image.Resampling.LANCZOS))
+
+
+def read_png(png: bytes) -> Image.Image:
+    """A PNG as an image without transparency."""
+    return Image.open(io.BytesIO(png)).convert("RGB")
 
 
 def compact_png(png: bytes) -> bytes:
     """The same picture with at most 256 colours: a third of the size, which a notebook stores twice."""
-    return _compact(Image.open(io.BytesIO(png)).convert("RGB"))
+    return _compact(read_png(png))
 
 
 def _compact(image: Image.Image) -> bytes:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import ipywidgets as widgets
 
 from metarules._checks import check_choice
-from metarules._work import Progress
 from metarules.base_model import BaseModelState
+from metarules.plots.diversity import DimensionFilm, LikenessFilm
 from metarules.pretrained import load_rule
 from metarules.studies.mix import OWN, OWN_LEARNED, PRESETS, STEPS, Mix, MixRun, run_mix
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
-from metarules.widgets.inner_loop_view import inputs_name
-from metarules.widgets.own_data import OwnData
-from metarules.widgets.rule_mixer_view import PANELS, MixView
+from metarules.widgets.explorer import Explorer, Panels
+from metarules.widgets.inner_loop_view import accuracy, filters, inputs_name
+from metarules.widgets.own_data import fitted
+from metarules.widgets.parts import layer_menu, menu, number, wide
 
 _SHARED = {"hebb": "Hebb", "decorr": "Decorrelation", "soft": "Soft competition"}  # both families have these
+PANELS: Panels[MixRun] = {  # in reading order
+    "filters": (lambda run, _: filters(run.exploration, False), None),
+    "likeness": (lambda run, layer: LikenessFilm(run.likeness[layer - 1], run.exploration.steps, layer), "layer"),
+    "dimension": (lambda run, _: DimensionFilm(run.dimensions, run.exploration.steps, run.exploration.sizes), None),
+    "accuracy": (lambda run, _: accuracy(run.exploration, None), None),
+}
 
 
-class RuleMixer(OwnData):
+class RuleMixer(Explorer[MixRun]):
     """Mix the terms of a rule and see what it does to 32 neurons: the same task, base model and batches every time.
 
     It opens with a preset, by default Hebb alone, at the last step. In sight: the presets and the weights of Hebb,
@@ -30,14 +37,14 @@ class RuleMixer(OwnData):
     learned. In the fold: Oja's term, decay, step size, temperature, the learned rule's other terms, the inner step
     shown, number of steps, seed, the layer whose neurons are compared, Reset, and data of the reader's own.
 
-    CSS classes besides those of `OwnData`: `metarules-preset`, `metarules-hebb`, `metarules-decorr`,
+    CSS classes besides those of `Explorer`: `metarules-preset`, `metarules-hebb`, `metarules-decorr`,
     `metarules-soft`, `metarules-panel-filters`, `-likeness`, `-dimension`, `-accuracy`, and in the fold
     `metarules-oja`, `metarules-decay`, `metarules-lr`, `metarules-temperature`, `metarules-others`,
     `metarules-step-slider`, `metarules-steps`, `metarules-seed`, `metarules-layer`, `metarules-reset`.
 
     Args:
         task: a single task.
-        preset: one of `rule_mixer_core.PRESETS` to open with.
+        preset: one of `studies.mix.PRESETS` to open with.
         learned: the rule behind the preset "Learned", one that can scale its terms; None takes the shipped one.
         sizes: (n_0, .., n_L) of the base model; None takes the task's inputs and layers of 32, 32, 32.
         steps: inner steps.
@@ -57,34 +64,34 @@ class RuleMixer(OwnData):
         steps: int = STEPS,
         seed: int = 0,
     ) -> None:
-        super().__init__(PANELS, task)
+        super().__init__(PANELS, self._mixed, task)
         self._sizes = sizes
         self._learned = load_rule("local") if learned is None else learned
-        mix = PRESETS[check_choice("preset", preset, PRESETS)]
-        self._first = self._view = MixView(run_mix(mix, task, self._learned, steps=steps, seed=seed, sizes=sizes))
-        self._make_controls()
-        self._open(self._first)
+        self.begin(mix=PRESETS[check_choice("preset", preset, PRESETS)], steps=steps, seed=seed)
+        presets = menu("Preset", [*PRESETS, OWN, OWN_LEARNED], "Hebb")
+        self.preset_menu = self.control(presets, "preset", self._on_preset)
+        self.sliders = {name: self._weight(name, text) for name, text in _SHARED.items()}
+        self.sliders["oja"] = self._weight("oja", "Oja's term")
+        self.sliders["decay"] = self._weight("decay", "Decay", high=1.0)
+        self.sliders["lr"] = self._weight("lr", "Step size", high=1.0, step=0.01)
+        self.sliders["temperature"] = self._weight("temperature", "Temperature", high=1.0, step=0.01)
+        self.sliders["others"] = self._weight("others", "Other learned terms")
+        slider = self.make_slider("Inner step shown", **wide())
+        self.steps_box = self.setting("steps", number("Inner steps"))
+        self.seed_box = self.setting("seed", number("Base model seed"))
+        depth = len(self.run.exploration.sizes) - 1
+        self.layer_menu = self.option("layer", layer_menu("Compare neurons of", depth, 1))
+        fold = [control for name, control in self.sliders.items() if name not in _SHARED]
+        fold += [slider, self.steps_box, self.seed_box, self.layer_menu, self.make_reset_button()]
+        title = "More: other terms, step size, inner step shown, seed, your own data"
+        self.lay_out([self.preset_menu, *(self.sliders[name] for name in _SHARED)], fold, title)
 
     # ---- what is shown, as numbers
-
-    @property
-    def run(self) -> MixRun:
-        """The trajectory shown, with everything that is drawn of it."""
-        return self._view.run
 
     @property
     def mix(self) -> Mix:
         """The mix whose work is shown."""
         return self.run.mix
-
-    @property
-    def step(self) -> int:
-        """The inner step shown; set it to move there (to the last recorded step before it)."""
-        return self.slider.value
-
-    @step.setter
-    def step(self, step: int) -> None:
-        self.slider.value = step
 
     @property
     def accuracy(self) -> float:
@@ -106,73 +113,30 @@ class RuleMixer(OwnData):
         """phi at the step shown."""
         return self.run.exploration.states[self._frame]
 
-    @property
-    def _frame(self) -> int:
-        return self.run.exploration.frame_of(self.slider.value)
+    def steps_of(self, run: MixRun) -> tuple[int, ...]:
+        """The recorded inner steps."""
+        return run.exploration.steps
 
     # ---- controls
 
-    def _make_controls(self) -> None:
-        wide = {"style": {"description_width": "150px"}, "layout": widgets.Layout(width="430px")}
-
-        def weight(name: str, text: str, high: float = 2.0, step: float = 0.1) -> Any:
-            slider = widgets.FloatSlider(
-                min=0.0, max=high, step=step, description=text, continuous_update=False, readout_format=".2f", **wide
-            )
-            return self.control(slider, name, self._on_weight)
-
-        options = [*PRESETS, OWN, OWN_LEARNED]
-        menu = widgets.Dropdown(description="Preset", options=options, value="Hebb", **wide)
-        self.preset_menu = self.control(menu, "preset", self._on_preset)
-        self.sliders = {name: weight(name, text) for name, text in _SHARED.items()}
-        self.sliders["oja"] = weight("oja", "Oja's term")
-        self.sliders["decay"] = weight("decay", "Decay", high=1.0)
-        self.sliders["lr"] = weight("lr", "Step size", high=1.0, step=0.01)
-        self.sliders["temperature"] = weight("temperature", "Temperature", high=1.0, step=0.01)
-        self.sliders["others"] = weight("others", "Other learned terms")
-        slider = widgets.IntSlider(description="Inner step shown", **wide)
-        self.slider = self.control(slider, "step-slider", self._on_slider)
-        steps = widgets.IntText(description="Inner steps", continuous_update=False, **wide)
-        self.steps_box = self.control(steps, "steps", self._recompute)
-        seed = widgets.IntText(description="Base model seed", continuous_update=False, **wide)
-        self.seed_box = self.control(seed, "seed", self._recompute)
-        layers = [(f"layer {l}", l) for l in range(1, len(self.run.exploration.sizes))]
-        layer = widgets.Dropdown(description="Compare neurons of", options=layers, value=1, **wide)
-        self.layer_menu = self.control(layer, "layer", self._on_layer)
-        self.reset_button = self.button("Reset", "reset", "Everything back to how this opened", self._on_reset)
-        shown = [self.sliders[name] for name in _SHARED]
-        fold = [control for name, control in self.sliders.items() if name not in _SHARED]
-        fold += [self.slider, self.steps_box, self.seed_box, self.layer_menu, self.reset_button, self.data_controls()]
-        title = "More: other terms, step size, inner step shown, seed, your own data"
-        self.lay_out([self.preset_menu, *shown], fold, title)
+    def _weight(self, name: str, text: str, high: float = 2.0, step: float = 0.1) -> Any:
+        style = {"continuous_update": False, "readout_format": ".2f", **wide()}
+        slider = widgets.FloatSlider(min=0.0, max=high, step=step, description=text, **style)
+        return self.control(slider, name, self._on_weight)
 
     def _on_preset(self) -> None:
-        chosen = self.preset_menu.value
-        now = self._wanted()
+        chosen, now = self.preset_menu.value, self._wanted()
         if chosen == OWN:
-            self._show_mix(Mix(**{**_values(now), "learned": False}), chosen)
+            self._show_mix(Mix(**{**asdict(now), "learned": False}), chosen)
         elif chosen == OWN_LEARNED:
             self._show_mix(Mix(True, now.hebb, now.decorr, now.soft, others=now.others), chosen)
         else:
             self._show_mix(PRESETS[chosen], chosen)
-        self._recompute()
+        self.recompute()
 
     def _on_weight(self) -> None:
-        wanted = self._wanted()
-        self.set_quietly(self.preset_menu, value=wanted.name)
-        self._recompute()
-
-    def _on_slider(self) -> None:
-        self._go(self.slider.value)
-
-    def _on_layer(self) -> None:
-        self._go(self.slider.value)
-
-    def _on_reset(self) -> None:
-        self.drop_work()
-        self.data_back()
-        self.set_quietly(self.layer_menu, value=1)
-        self._open(self._first)
+        self.set_quietly(self.preset_menu, value=self._wanted().name)
+        self.recompute()
 
     def _wanted(self) -> Mix:
         """The mix the sliders ask for."""
@@ -184,68 +148,41 @@ class RuleMixer(OwnData):
     def _show_mix(self, mix: Mix, name: str) -> None:
         """Let the sliders say a mix; those it does not use are switched off."""
         self._learned_chosen = mix.learned
-        for key, value in _values(mix).items():
-            if key in self.sliders:
-                used = key in _SHARED or mix.learned == (key == "others")
-                text = {**_SHARED}.get(key)
-                named = {} if text is None else {"description": f"{text} ×" if mix.learned else text}
-                self.set_quietly(self.sliders[key], value=value, disabled=not used, **named)
+        for key, slider in self.sliders.items():
+            used = key in _SHARED or mix.learned == (key == "others")
+            text = _SHARED.get(key)
+            named = {} if text is None else {"description": f"{text} ×" if mix.learned else text}
+            self.set_quietly(slider, value=getattr(mix, key), disabled=not used, **named)
         self.set_quietly(self.preset_menu, value=name)
 
-    def _recompute(self) -> None:
-        """Learn anew with what the controls say, off the main thread."""
-        mix, steps, seed, layer = self._wanted(), self.steps_box.value, self.seed_box.value, self.layer_menu.value
-        source = self.wanted
+    def read_controls(self) -> dict[str, Any]:
+        """The mix that the sliders ask for, and the boxes."""
+        return {**super().read_controls(), "mix": self._wanted()}
 
-        def work(progress: Progress, stop: threading.Event) -> MixView:
-            task = source.task()
-            settings: dict[str, Any] = {"steps": steps, "seed": seed, "sizes": self.fitted(self._sizes, task)}
-            run = run_mix(mix, task, self._learned, progress=progress, stop=stop, **settings)
-            view = MixView(run)
-            view.draw(len(run.exploration.steps) - 1, layer)
-            return view
+    def set_controls(self, settings: Mapping[str, Any]) -> None:
+        """Let the sliders and the boxes say these settings."""
+        self._show_mix(settings["mix"], settings["mix"].name)
+        super().set_controls(settings)
 
-        self.start(f"Learning with {mix.name}", work, self._open, self._put_back)
+    # ---- computing and telling
 
-    # ---- showing
+    def _mixed(self, task: Task, mix: Mix, **settings: Any) -> MixRun:
+        return run_mix(mix, task, self._learned, sizes=fitted(self._sizes, task), **settings)
 
-    def _open(self, view: MixView) -> None:
-        """Show a trajectory at its last step."""
-        self._view = view
-        self.progress.value = 0.0  # where the bar last stood depends on the clock, and a notebook stores it
-        steps = view.run.exploration.steps
-        # from 0: the browser rounds a value that is no multiple of the new stride, and sends it back
-        self.set_quietly(self.slider, value=0, max=steps[-1], step=steps[1] - steps[0])
-        self._put_back()
-        self._go(steps[-1])
+    def work_label(self, settings: Mapping[str, Any]) -> str:
+        """Which mix is at work."""
+        return f"Learning with {settings['mix'].name}"
 
-    def _put_back(self) -> None:
-        """Let the controls say what is shown."""
-        run = self.run
-        self.data_shown(run.exploration.task)
-        self._show_mix(run.mix, run.mix.name)
-        self.set_quietly(self.steps_box, value=run.exploration.steps[-1])
-        self.set_quietly(self.seed_box, value=run.exploration.seed)
-
-    def _go(self, step: int) -> None:
-        """Show the last recorded step at or before an inner step."""
+    def sentence(self) -> str:
+        """What is shown, in words and numbers."""
         e = self.run.exploration
-        step = e.steps[e.frame_of(step)]
-        self.set_quietly(self.slider, value=step)
-        for name, (png, alt) in self._view.draw(self._frame, self.layer_menu.value).items():
-            self.show(name, png, alt)
-        if not self.busy:
-            self.say(
-                f"{self.mix.name}{self.on_data}, step {step} of {e.steps[-1]}: few-shot accuracy {self.accuracy:.2f} "
-                f"(before learning {e.accuracies[0].mean():.2f}, {inputs_name(e)} {e.raw_accuracy:.2f}); the top "
-                f"layer's {e.sizes[-1]} neurons hold {self.dimension:.1f} different features "
-                f"(before {self.run.dimensions[0, -1]:.1f})."
-            )
+        return (
+            f"{self.mix.name}{self.on_data}, step {self.step} of {e.steps[-1]}: few-shot accuracy {self.accuracy:.2f} "
+            f"(before learning {e.accuracies[0].mean():.2f}, {inputs_name(e)} {e.raw_accuracy:.2f}); the top "
+            f"layer's {e.sizes[-1]} neurons hold {self.dimension:.1f} different features "
+            f"(before {self.run.dimensions[0, -1]:.1f})."
+        )
 
     def kept(self) -> str:
         """Which mix is still shown."""
         return f"Still showing {self.mix.name}{self.on_data}."
-
-
-def _values(mix: Mix) -> dict[str, Any]:
-    return {f.name: getattr(mix, f.name) for f in fields(mix)}
