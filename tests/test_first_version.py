@@ -1,6 +1,6 @@
 """Today's rules against numbers that their first version printed: what was made faster has to have stayed the same.
 
-`tests/reference/first_version.npz` holds theta, phi and data (numbers that float32 holds exactly), and what the rules
+`tests/first_version.npz` holds theta, phi and data (numbers that float32 holds exactly), and what the rules
 of commit 6346ab1 made of them in float64: phi after three steps, and gradients by theta and by the first phi. They were
 the plain rules, written as the equations stand, before anybody made them fast.
 """
@@ -27,7 +27,7 @@ from metarules.meta_training import MetaTrainingSettings
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
 
-STORED = Path(__file__).parent / "reference" / "first_version.npz"
+STORED = Path(__file__).parent / "first_version.npz"
 TOLERANCE = 1e-10  # of the largest number in the tensor, float64
 SMALL_PAPER = {"channels": 3, "delta_channels": 2, "readout_channels": 2, "top_channels": 3, "top_units": 5}
 SMALL_LOCAL = {"channels": 5, "signals": 3, "readouts": 2}

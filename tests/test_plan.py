@@ -197,7 +197,7 @@ def test_a_shell_takes_the_command_as_it_is():
         ("--objective.ridge 0", "ridge is 0.0; allowed: a number in (0, inf]"),
         ("--truncation 4 2", "truncation[1] is 2; allowed: a whole number in [4, inf]"),
         ("--estimator newton", "estimator is 'newton'; allowed: backprop, es, pes"),
-        ("--usual-net", "usual_net is (); allowed: one layer width or more"),
+        ("--usual-net", "usual_net is (); allowed: a tuple of one layer width or more"),
         ("--rule.term-scales hep 1", "term_scales names 'hep'; allowed: "),
         ("--keep.save-every 0", "save_every is 0; allowed: a whole number in [1, inf]"),
         ("--judge.steps -1", "steps is -1; allowed: a whole number in [0, inf]"),

@@ -132,7 +132,7 @@ def test_python_versions_agree():
 )
 def test_everything_imported_is_declared(folder: str, extras: list[str]):
     declared = ranges([*PROJECT["dependencies"], *(line for extra in extras for line in EXTRAS[extra])])
-    own = {"metarules", "benchmarks", "tests", "tools", "start", "strangers"}
+    own = {"metarules", "benchmarks", "tests", "tools", "start", "strangers", "one_page"}
     own |= {path.stem for path in python_files("tests")}
     for path in python_files(folder):
         for name in imported(path) - own - sys.stdlib_module_names:

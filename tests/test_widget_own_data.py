@@ -267,6 +267,7 @@ def test_use_takes_whatever_holds_data(widget: Explorer, kind: str, flowers_csv:
     assert f"on {words}" in widget.status.value
 
 
+@pytest.mark.usefixtures("unchecked_types")
 def test_use_of_what_holds_no_data_is_a_sentence(widget: Explorer):
     before = pictures(widget)
     for data in (None, 3, {}, {"a.csv": "text"}, [1, 2]):
