@@ -39,7 +39,7 @@ class Workers:
         if self.count == 1 or len(items) < 2:
             return [function(item) for item in items]
         if self._pool is None:
-            # how a thread treats denormal numbers is its own affair, and would show in the results
+            # flush-to-zero is set per thread, and shows in the results
             self._pool = ThreadPoolExecutor(self.count, "worker", torch.set_flush_denormal, (_flushes_denormals(),))
         return list(self._pool.map(function, items))
 

@@ -147,7 +147,7 @@ def ridge_cosine_score(
 def score_prepared(
     features_a: Tensor, targets_a: Tensor, features_b: Tensor, targets_b: Tensor, settings: MetaObjectiveSettings
 ) -> RidgeScore:
-    """`ridge_cosine_score` of features that went through `prepared_features`, without checks: for outer loops."""
+    """`ridge_cosine_score` of features that went through `prepared_features`, without checks, for meta-training."""
     s = settings
     y_a, y_b = (_centred(y) if s.centre_targets else y for y in (targets_a, targets_b))
     w = _solve(features_a, y_a, s.ridge)
@@ -168,7 +168,7 @@ def score_prepared(
 def score_in_turn(
     features: Tensor, targets: Tensor, k: int, settings: MetaObjectiveSettings | None = None
 ) -> RidgeScore:
-    """Several labelled batches, each fitted in turn and scored on all the others, without checks: for outer loops.
+    """Several labelled batches, each fitted in turn and scored on all the others, without checks, for meta-training.
 
     It takes most of the noise of the labels' draw out of a score for the price of a few small solves.
 

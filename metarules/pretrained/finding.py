@@ -39,7 +39,7 @@ def get_rule(name: str, *, n_classes: int | None = None, **settings: Any) -> Upd
     Raises:
         ValueError: an unknown name (the known ones are listed), a setting the rule does not have or a value out of
             range, or a file that is no rule.
-        TypeError: a setting of a wrong type.
+        TypeError: a setting of the wrong type.
         FileNotFoundError: a path that leads nowhere.
 
     Example:

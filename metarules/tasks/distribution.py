@@ -37,7 +37,7 @@ def draw_dataset(
 
     Raises:
         ValueError: an unknown split, a form that no family with a weight above 0 takes.
-        TypeError: form or generator of a wrong type.
+        TypeError: form or generator of the wrong type.
     """
     check_choice("split", split, ("train", "validation"))
     check_generator(generator)
@@ -99,7 +99,7 @@ def draw_tasks(
 
     Raises:
         ValueError: n or `per_dataset` below 1, a form that no family with a weight above 0 takes.
-        TypeError: an argument of a wrong type.
+        TypeError: an argument of the wrong type.
     """
     check_number("n", n, low=1, integer=True)
     check_number("per_dataset", per_dataset, low=1, integer=True)
@@ -122,7 +122,7 @@ def validation_tasks(settings: DistributionSettings, n: int, generator: torch.Ge
 
     Raises:
         ValueError: an unknown kind, n below 1.
-        TypeError: an argument of a wrong type.
+        TypeError: an argument of the wrong type.
     """
     check_choice("kind", kind, [name for name, family in FAMILIES.items() if family.held_out])
     check_number("n", n, low=1, integer=True)

@@ -99,7 +99,7 @@ def draw_form(settings: DistributionSettings, generator: torch.Generator) -> Tas
         generator: a CPU torch.Generator.
 
     Raises:
-        TypeError: generator of a wrong type.
+        TypeError: generator of the wrong type.
     """
     check_generator(generator)
     usual, image = torch.rand(2, generator=generator).tolist()
