@@ -24,6 +24,7 @@ from benchmarks.cases import PASSES, TRUNCATION, Case, build, laptop, paper, pra
 from benchmarks.child import ROOT, Child
 from benchmarks.timing import interleave, ratio, timer
 from metarules._threads import available_cores, threads_for
+from metarules.update_rule import LOCAL_TERMS
 
 VERSIONS = ("now", "now, checkpointed", "first version")
 # Two lengths of unroll, each run in a fresh process: from 2 on all steps keep the same, and where they keep little the
@@ -129,6 +130,19 @@ def one_more_step(case: Case, options: Options, lengths: tuple[int, int] = (1, 3
         },
         "matmul_gflop_per_second": multiply_flop / found["matmul"].best / 1e9,
     }
+
+
+def another_term(case: Case, name: str, options: Options) -> dict[str, Any]:
+    """How many times longer a `LocalRule` takes with one more term, `ratio` by pass: median and quartiles of rounds."""
+    threads = options.prepare(case)
+    more = replace(case, settings=(*case.settings, ("terms", (*LOCAL_TERMS, name))))
+    with_it, without = build(more, options.device).functions(), build(case, options.device).functions()
+    ratios = {}
+    for which in PASSES:
+        timers = {key: timer(made[which], options.device) for key, made in (("with", with_it), ("without", without))}
+        found = interleave(timers, options.seconds, options.rounds)
+        ratios[which] = list(ratio(found["with"], found["without"]))
+    return {**case.sizes(), "threads": threads, "term": name, "ratio": ratios}
 
 
 def memory(case: Case, version: str, options: Options) -> dict[str, Any]:

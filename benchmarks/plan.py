@@ -23,6 +23,7 @@ class Plan:
     steps: tuple[Case, ...] = ()  # time, forward and forward + backward
     memory: tuple[Case, ...] = ()  # of an unrolled step, in processes of their own
     more: tuple[Case, ...] = ()  # time of one more unrolled step
+    terms: tuple[tuple[Case, str], ...] = ()  # a step of `LocalRule` with one more term, by its name
     threads: tuple[Case, ...] = ()  # one thread against more
     products: tuple[Case, ...] = ()  # a step's matrix products alone, its ceiling
     processes: tuple[Case, ...] = ()  # three ways to use several cores
@@ -38,6 +39,7 @@ def full() -> Plan:
         steps=(*(laptop(batch, tasks) for batch, tasks in sizes), paper()),
         memory=(laptop(), paper()),
         more=(paper(),),
+        terms=tuple((laptop(batch), name) for batch in (100, 200) for name in ("slow", "covariance")),
         threads=(laptop(), laptop(tasks=64), paper()),
         products=(laptop(), laptop(50, 64), paper()),
         processes=(laptop(),),
@@ -53,6 +55,7 @@ def quick() -> Plan:
         steps=(laptop(), laptop(50, 64), paper()),
         memory=(paper(),),
         more=(paper(),),
+        terms=((laptop(), "slow"),),
         products=(laptop(), laptop(50, 64), paper()),
         particles=(8,),
         sweeps=tuple(sweep for sweep in sweeps("local", quick=True) if sweep.axis in ("tasks", "batch")),
@@ -100,6 +103,9 @@ def run(plan: Plan, options: Options, say: Callable[[str], None] = lambda text: 
                 done(f"memory, {version}", measure.memory, case, version, against)
                 for case in plan.memory
                 for version in versions
+            ],
+            "terms": [
+                done(f"{name}, one more term", measure.another_term, case, name, options) for case, name in plan.terms
             ],
             "threads": [done("threads", measure.thread_counts, case, options) for case in plan.threads],
             "products": [done("its products alone", measure.products, case, against) for case in plan.products],

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cases import PASSES
 from benchmarks.measure import VERSIONS
 
 BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
@@ -49,6 +50,10 @@ def report(results: dict[str, Any]) -> str:
     memory = [
         (sizes(row), row["version"], *(_megabytes(row[key]) for key in ("bytes_per_step", "kept_bytes_per_step")))
         for row in results["memory"]
+    ]
+    terms = [
+        (sizes(row), row["term"], row["threads"], *(f"{row['ratio'][which][0]:.2f} x" for which in PASSES))
+        for row in results["terms"]
     ]
     threads = [
         (sizes(row), ", ".join(f"{n}: {number(1e3 * s)}" for n, s in row["seconds"].items()), row["chosen"])
@@ -100,6 +105,7 @@ def report(results: dict[str, Any]) -> str:
         _original(results, ("paper's sizes, scaled to the original's machine", "ours", "original", "our bound")),
         table(("one more unrolled step", "threads", *(f"{v}, s" for v in VERSIONS), "matmul, GFLOP/s"), more),
         table(("memory of one more unrolled step", "version", "process, MB", "kept by autograd, MB"), memory),
+        table(("one more term", "", "threads", *PASSES), terms),
         table(("threads, forward + backward", "ms by threads", "chosen"), threads),
         table(
             (

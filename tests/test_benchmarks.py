@@ -28,6 +28,7 @@ BRIEF = Options(threads=1, seconds=0.0, rounds=1, side=32)
 TINY_PLAN = plan.Plan(
     steps=(TINY, TINY_PAPER),
     more=(TINY_PAPER,),
+    terms=((TINY, "slow"),),
     threads=(TINY,),
     products=(TINY, TINY_PAPER),
     particles=(2,),
@@ -171,6 +172,8 @@ def test_a_tiny_run_fills_every_part(results: dict[str, Any]):
     assert results["meta_training"][0]["particles"] == 2
     assert [row["axis"] for row in results["scaling"]] == ["tasks", "batch"]
     assert set(results["threads"][0]["seconds"]) >= {"1"}
+    (term,) = results["terms"]
+    assert term["term"] == "slow" and all(0.3 < term["ratio"][which][0] < 10 for which in PASSES)
 
 
 def test_results_are_plain_json_without_names_of_hosts_or_folders(results: dict[str, Any]):
@@ -192,7 +195,7 @@ def test_without_the_first_version_the_column_says_why(results: dict[str, Any]):
 def test_the_report_is_a_table_for_each_part(results: dict[str, Any]):
     text = report({**results, "start": {"import torch": 1.5}})
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 9
+    assert len(tables) == 10
     for block in tables:
         lines = block.splitlines()
         assert len({line.count("|") for line in lines}) == 1 and len({len(line) for line in lines}) == 1

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metarules.evaluation.held_out import held_out
 from metarules.tasks import (
     NEAT_GLYPHS,
     TRAIN_CHARACTERS,
@@ -36,6 +37,7 @@ from metarules.tasks.distribution import (
 )
 
 SMALL = DistributionSettings(n_examples=20, n_classes=4)
+HELD_OUT = ("glyphs", "decoders", "handwriting")
 distribution_module = importlib.import_module("metarules.tasks.distribution")
 glyphs_module = importlib.import_module("metarules.tasks.glyphs")  # the package's own `glyphs` is the function
 
@@ -128,11 +130,22 @@ def test_kinds_come_by_their_weights():
 
 def test_validation_knows_held_out_kinds_alone_whatever_the_weights():
     other = replace(SMALL, weights={"sparse": 1.0, "glyphs": 0.0}, usual_share=1.0)
-    for kind in ("glyphs", "decoders"):
+    for kind in HELD_OUT:
         ours, theirs = (validation_tasks(s, 2, seeded(3), kind) for s in (SMALL, other))
         assert torch.equal(ours.x, theirs.x)
     with pytest.raises(ValueError, match=r"^form is .*; allowed: one that any kind of data can take"):
         draw_dataset(other, "validation", seeded())
+
+
+def test_handwriting_takes_part_where_weights_name_it_and_leaves_the_others_tasks_as_they_are():
+    assert "handwriting" not in SMALL.weights and SMALL.held_out == ("glyphs", "decoders")
+    broad = replace(SMALL, weights={**SMALL.weights, "handwriting": 0.4})
+    assert broad.held_out == HELD_OUT
+    names = [draw_dataset(broad, "train", g).name for g in map(seeded, range(100))]
+    assert 0.15 < names.count("handwriting") / 100 < 0.45  # 0.4 of 1.4
+    before, after = held_out(SMALL, 2), held_out(broad, 2)
+    assert tuple(after) == HELD_OUT
+    assert all(torch.equal(after[kind].x, task.x) for kind, task in before.items())
 
 
 def test_glyphs_come_inverted_in_their_share():
@@ -276,7 +289,7 @@ def test_the_most_classes_are_those_that_can_be_validated():
         with pytest.raises(ValueError, match="n is 17; allowed: at most 16"):
             draw_characters(MAX_CLASSES + 1, seeded(seed), letters)
     most = replace(SMALL, n_classes=MAX_CLASSES)
-    for kind in ("glyphs", "decoders"):
+    for kind in HELD_OUT:
         assert validation_tasks(most, 1, seeded(), kind).n_classes == MAX_CLASSES
     assert draw_tasks(most, None, 3, seeded()).n_classes == MAX_CLASSES
 

@@ -48,7 +48,8 @@ def test_dataset_refuses(change: dict[str, object], error: type[Exception], mess
 
 
 def test_registry_holds_the_embedded_sets() -> None:
-    assert set(DATASETS) >= {"digits", "glyphs", "two_moons", "rings", "blobs", "spirals", "random_decoder"}
+    assert {"digits", "glyphs", "handwriting"} <= set(DATASETS)
+    assert set(DATASETS) >= {"two_moons", "rings", "blobs", "spirals", "random_decoder"}
 
 
 def test_unknown_name_and_option_list_what_is_allowed() -> None:

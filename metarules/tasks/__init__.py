@@ -30,6 +30,11 @@ from metarules.tasks.glyphs import GlyphSplit as GlyphSplit
 from metarules.tasks.glyphs import draw_characters as draw_characters
 from metarules.tasks.glyphs import glyph_split as glyph_split
 from metarules.tasks.glyphs import glyphs as glyphs
+from metarules.tasks.handwriting import HANDWRITING_TARGETS as HANDWRITING_TARGETS
+from metarules.tasks.handwriting import HandwritingSettings as HandwritingSettings
+from metarules.tasks.handwriting import HandwritingSplit as HandwritingSplit
+from metarules.tasks.handwriting import handwriting as handwriting
+from metarules.tasks.handwriting import handwriting_split as handwriting_split
 from metarules.tasks.making import make_task as make_task
 from metarules.tasks.making import stack_tasks as stack_tasks
 from metarules.tasks.own_data import SUFFIXES as SUFFIXES

@@ -82,7 +82,8 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     """Load or generate a data set; the same name and options give the same numbers. (`read_dataset` reads your own.)
 
     Args:
-        name: one of `DATASETS`: "digits", "glyphs", "two_moons", "rings", "blobs", "spirals", "random_decoder".
+        name: one of `DATASETS`: "digits", "glyphs", "handwriting", "two_moons", "rings", "blobs", "spirals",
+            "random_decoder".
         options: keyword options of that data set, see the docstring of `DATASETS[name]`. Those that are drawn at
             random take `seed`.
 

@@ -28,7 +28,7 @@ def draw_dataset(
 
     Args:
         settings: see there.
-        split: "train", or "validation" for held-out letters, fonts and decoder families alone.
+        split: "train", or "validation" for families that hold something out, such as letters and fonts, alone.
         generator: a CPU torch.Generator.
         form: inputs, classes and examples; None is the usual form.
 
@@ -118,7 +118,8 @@ def validation_tasks(settings: DistributionSettings, n: int, generator: torch.Ge
         settings: as for training; the weights of the families are not used.
         n: number of tasks.
         generator: a CPU torch.Generator.
-        kind: a family that holds something out: "glyphs" (letters and fonts), "decoders" (kinds of maps) or your own.
+        kind: a family that holds something out: "glyphs" (letters and fonts), "decoders" (kinds of maps),
+            "handwriting" (strokes, pens and styles) or your own.
 
     Raises:
         ValueError: an unknown kind, n below 1.

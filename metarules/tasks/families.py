@@ -16,6 +16,7 @@ from metarules.tasks.dataset import Dataset
 from metarules.tasks.decoders import random_decoder
 from metarules.tasks.glyph_rendering import MAX_SIZE, MIN_SIZE, GlyphSettings
 from metarules.tasks.glyphs import glyphs
+from metarules.tasks.handwriting import handwriting
 from metarules.tasks.lifted import lifted_shapes
 from metarules.tasks.mixtures import gaussian_mixture
 from metarules.tasks.sparse import sparse_data
@@ -93,9 +94,13 @@ def register_family(
     return enter
 
 
-def _takes_glyphs(form: TaskForm) -> bool:
+def _takes_images(form: TaskForm) -> bool:
     side = math.isqrt(form.n_inputs)
-    return side**2 == form.n_inputs and MIN_SIZE <= side <= MAX_SIZE and form.n_classes <= MAX_CLASSES
+    return side**2 == form.n_inputs and MIN_SIZE <= side <= MAX_SIZE
+
+
+def _takes_glyphs(form: TaskForm) -> bool:
+    return _takes_images(form) and form.n_classes <= MAX_CLASSES
 
 
 def _many_inputs(form: TaskForm) -> bool:
@@ -121,6 +126,13 @@ def _decoders(draw: Draw) -> Dataset:
         separation=draw.separation,
         seed=draw.seed,
     )
+
+
+@register_family("handwriting", takes=_takes_images, held_out=True)
+def _handwriting(draw: Draw) -> Dataset:
+    form, side = draw.form, math.isqrt(draw.form.n_inputs)
+    data = handwriting(form.n_examples, form.n_classes, side, split=draw.split, seed=draw.seed)
+    return replace(data, x=1 - data.x) if draw.inverted else data
 
 
 def _clustered(make: Callable[..., Dataset]) -> Callable[[Draw], Dataset]:

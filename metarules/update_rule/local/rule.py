@@ -3,7 +3,8 @@
 It keeps the paper's twelve terms and adds a soft-competitive Hebbian one; others can be registered (`local.terms`).
 Its update networks are dense layers on every neuron (no convolution over units or examples, no unit id), so neurons and
 examples can be permuted freely. It is neuron-local in the sense of the paper's own appendix: up to the lateral signals
-named in `LocalRuleSettings` and the terms that mix weights of similar neurons of one layer.
+named in `LocalRuleSettings` and the terms that mix weights of similar neurons of one layer. Of the terms that are off,
+"covariance" needs the activity of the whole layer, and "slow" which examples of the batch are alike.
 Source: Metz et al., ICLR 2019, for all it shares with the paper's rule; the rest is ours (README, Sources).
 """
 
@@ -21,6 +22,7 @@ from metarules.update_rule.contract import Batch, Trace
 from metarules.update_rule.learned import Contributions, LearnedRule, factors
 from metarules.update_rule.local import networks as nets
 from metarules.update_rule.local.fused import read_neurons
+from metarules.update_rule.local.neighbours import Neighbours
 from metarules.update_rule.local.readout import WeightReadout
 from metarules.update_rule.local.settings import LOCAL_INPUTS, LocalRuleSettings
 from metarules.update_rule.local.terms import LOCAL_TERMS, LocalTermInputs
@@ -96,7 +98,8 @@ class LocalRule(LearnedRule):
         acts = forward_unchecked(phi, batch.x)
         seen = self._look(phi, acts.x, acts.z)
         _, swept = self._sweep(phi, seen, plain=self._plain)
-        changes = {l: self._change(phi, seen, swept, l, plain=self._plain)[0] for l in range(1, phi.depth + 1)}
+        near = self._neighbours(batch, seen)
+        changes = {l: self._change(phi, seen, swept, near, l, plain=self._plain)[0] for l in range(1, phi.depth + 1)}
         return self._next_state(phi, changes, self.lr)
 
     def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
@@ -104,9 +107,9 @@ class LocalRule(LearnedRule):
         acts = forward_unchecked(phi, batch.x)
         seen = self._look(phi, acts.x, acts.z)
         d, swept = self._sweep(phi, seen, plain=True)
-        changes, terms = {}, {}
+        near, changes, terms = self._neighbours(batch, seen), {}, {}
         for l in range(1, phi.depth + 1):
-            changes[l], terms[l] = self._change(phi, seen, swept, l, plain=True)
+            changes[l], terms[l] = self._change(phi, seen, swept, near, l, plain=True)
         layers = range(phi.depth + 1)
         return Trace(
             z=dict(enumerate(acts.z)),
@@ -184,15 +187,25 @@ class LocalRule(LearnedRule):
         lowers = dict(zip(readouts if l < depth else (), read[1 + len(uppers) :], strict=True))
         return _NeuronOutputs(h, h_mean, d * seen.slope + read[0], uppers, lowers)
 
+    def _neighbours(self, batch: Batch, seen: list[_NeuronInputs]) -> Neighbours:
+        return Neighbours(batch.x, [layer.xs for layer in seen], self.settings.neighbours)
+
     def _change(
-        self, phi: BaseModelState, seen: list[_NeuronInputs], swept: dict[int, _NeuronOutputs], l: int, *, plain: bool
+        self,
+        phi: BaseModelState,
+        seen: list[_NeuronInputs],
+        swept: dict[int, _NeuronOutputs],
+        near: Neighbours,
+        l: int,
+        *,
+        plain: bool,
     ) -> tuple[LayerState, dict[str, Tensor]]:
         """What the step subtracts from W, b and V of one layer, and the terms for W."""
         layer, lower, upper = phi.layers[l - 1], swept[l - 1], swept[l]
         activity = (seen[l - 1].xs.mT, seen[l].xs.mT, seen[l].share.mT)
 
         def change(which: str, readout: WeightReadout, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            inputs = LocalTermInputs(weights, *activity)
+            inputs = LocalTermInputs(weights, *activity, near, l)
             terms = readout.terms(inputs, lower.lower[which], upper.upper[which], plain=plain)
             return readout.mix(terms, upper.h_mean, self._term_factors(layer.W)).change, terms
 

@@ -29,6 +29,7 @@ class LocalRuleSettings:
     learned: float = 0.05  # every other term; ours: at 0.1 the random terms cost accuracy on held-out glyphs
     bias: float = 0.3  # push on every bias at the start, so that most units stay active; ours, held-out glyphs
     temperature: float = 0.3  # of the softmax over the layer, at the start
+    neighbours: int = 3  # examples of the batch most like each one, where a term asks for them; ours: as first tried
     term_eps: float = 1e-3  # in N(T) = T / sqrt(eps + column mean of T^2): the hand rule's
     step_bound: float = 4.0  # change / sqrt(1 + column mean of change^2 / bound): steps stay below 2
     backward_update: str = "identical"  # V takes W's change (paper), its own, none, or is W
@@ -44,7 +45,7 @@ class LocalRuleSettings:
         check_names("terms", self.terms, registered_terms())
         if not self.terms or len(set(self.terms)) < len(self.terms):
             raise ValueError(f"terms is {self.terms}; allowed: one name at least, none twice")
-        for name in ("channels", "signals", "readouts"):
+        for name in ("channels", "signals", "readouts", "neighbours"):
             check_number(name, getattr(self, name), low=1, integer=True)
         for name in ("lr", "temperature", "term_eps", "step_bound"):
             check_number(name, getattr(self, name), low=0, low_open=True)

@@ -1,4 +1,4 @@
-"""The terms a `LocalRule` can have: the paper's twelve, our soft competition, and whatever anyone registers.
+"""The terms a `LocalRule` can have: the paper's twelve, our soft competition, two more, and whatever anyone registers.
 
 A term is one function, with its meaning and the start of its coefficient beside it, in any file that is imported before
 the rule is built:
@@ -18,10 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from metarules._checks import check_choice, check_number
+from metarules.update_rule.local.neighbours import Neighbours
 from metarules.update_rule.terms import PAPER_TERMS, SIDES, TERMS, Make, Readout, Term, TermInputs
 
 LOCAL_TERMS = (*TERMS, "soft")  # a rule stored without the names of its terms has these
@@ -36,6 +38,18 @@ class LocalTermInputs(TermInputs):
     """What the terms of a `LocalRule` are computed from: besides what the paper's see, the competition of the layer."""
 
     share: Float[Tensor, "*tasks batch j"]  # softmax over the upper layer
+    neighbours: Neighbours  # of every example, by distance in the input; looked up when a term first asks
+    layer: int  # l, the upper layer's number
+
+    @property
+    def lower_apart(self) -> Tensor:
+        """`lower` less its mean over every example's neighbours [*tasks, batch, i]."""
+        return self.neighbours.apart[self.layer - 1].mT
+
+    @property
+    def upper_apart(self) -> Tensor:
+        """The same of `upper` [*tasks, batch, j]."""
+        return self.neighbours.apart[self.layer].mT
 
 
 def register_term(
@@ -94,3 +108,18 @@ def registered_terms() -> tuple[str, ...]:
 @register_term("soft", meaning="soft competition: the winner of the layer moves towards its input (ours)", start="soft")
 def _soft(c: LocalTermInputs) -> Tensor:
     return -(c.lower.mT @ c.share) / c.lower.shape[-2]
+
+
+# Added to the hand rule, slow helped at 0.1 to 0.2 and no longer at 0.3.
+@register_term("slow", meaning="slowness: what differs between similar examples fades (anti-Hebbian; ours)", start=0.1)
+def _slow(c: LocalTermInputs) -> Tensor:
+    return c.lower_apart.mT @ c.upper_apart / c.lower.shape[-2]
+
+
+# The covariance part of a step of layer-local VICReg, which no other term has: decorr_x mixes weights, this activity.
+@register_term("covariance", meaning="decorrelation: unlearn what other units of the layer tell (ours)", start=0.1)
+def _covariance(c: LocalTermInputs) -> Tensor:
+    batch, n_out = c.upper.shape[-2:]
+    C = c.upper.mT @ c.upper
+    others = C.masked_fill(torch.eye(n_out, dtype=torch.bool, device=C.device), 0.0)
+    return (c.lower.mT @ c.upper) @ others / batch**2

@@ -1,0 +1,248 @@
+"""`LocalRule` with neighbours: who they are, the terms they serve, and what must hold whatever the batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from metarules import load_dataset, load_rule, save_rule
+from metarules.base_model import BaseModelState, LayerState, init_state
+from metarules.update_rule import LOCAL_TERMS, LocalRule, LocalRuleSettings
+from metarules.update_rule.local import neighbours as module
+from metarules.update_rule.local import terms
+from metarules.update_rule.local.neighbours import neighbour_weights
+from metarules.update_rule.local.terms import LocalTermInputs, register_term
+
+DOUBLE = torch.float64
+SETTINGS = LocalRuleSettings(channels=6, signals=2, terms=(*LOCAL_TERMS, "slow", "covariance"))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape: int, seed: int = 3) -> Tensor:
+    return torch.randn(shape, generator=seeded(seed), dtype=DOUBLE)
+
+
+def rule(settings: LocalRuleSettings = SETTINGS) -> LocalRule:
+    """One all of whose theta is random and matters."""
+    made = LocalRule(settings, generator=seeded(1), dtype=DOUBLE)
+    with torch.no_grad():
+        for i, p in enumerate(made.parameters()):
+            p.add_(0.2 * noise(*p.shape, seed=i))
+    return made
+
+
+def state(sizes: tuple[int, ...] = (7, 6, 5), tasks: tuple[int, ...] = (2,)) -> BaseModelState:
+    return init_state(sizes, tasks=tasks, generator=seeded(2), dtype=DOUBLE).map(lambda t: 30 * t)
+
+
+def loss_of(phi: BaseModelState) -> Tensor:
+    return torch.stack([t.sin().sum() for _, t in phi.tensors()]).sum()
+
+
+# ---------------------------------------------------------------------------------------------- who they are
+
+
+def test_weights_average_over_the_nearest_others() -> None:
+    x = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
+    nearest_two = torch.tensor([[0.0, 1, 1, 0], [1, 0, 1, 0], [1, 1, 0, 0], [0, 1, 1, 0]])
+    assert torch.equal(neighbour_weights(x, 2) * 2, nearest_two)
+    assert torch.allclose(neighbour_weights(x, 99), (1 - torch.eye(4)) / 3)  # no more than there are
+    ties = torch.tensor([[0.0], [1.0], [-1.0], [5.0]])
+    assert neighbour_weights(ties, 1)[0].tolist() == [0, 0.5, 0.5, 0]  # both, rather than the one that comes first
+    twice = torch.tensor([[2.0], [2.0], [2.0], [9.0]])
+    assert neighbour_weights(twice, 1)[0].tolist() == [0, 0.5, 0.5, 0]
+    for constant in (0.0, 0.1, 1e6):
+        assert torch.allclose(neighbour_weights(torch.full((5, 3), constant), 2), (1 - torch.eye(5)) / 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.parametrize("offset", [0, 3000])
+def test_they_are_exactly_those_of_the_smallest_distances(dtype: torch.dtype, offset: int) -> None:
+    """Digits have whole grey values, so that distances, and ties between them, are known exactly."""
+    grey = (16 * load_dataset("digits").x[:400]).round().long()
+    away = (grey.unsqueeze(1) - grey).square().sum(-1)
+    away.fill_diagonal_(2**40)
+    near = away <= away.kthvalue(3, -1, keepdim=True).values
+    assert (near.sum(-1) > 3).any()  # there are ties
+    found = neighbour_weights((grey + offset).to(dtype) / 16, 3)
+    assert torch.equal(found > 0, near)
+    assert torch.allclose(found.sum(-1), torch.ones(400, dtype=dtype))
+
+
+@settings(max_examples=60)
+@given(batch=st.integers(2, 12), k=st.integers(1, 6), levels=st.integers(1, 5), seed=st.integers(0, 10_000))
+def test_ties_and_duplicates_are_treated_alike_in_any_order(batch: int, k: int, levels: int, seed: int) -> None:
+    g = seeded(seed)
+    x = torch.randint(levels, (2, batch, 3), generator=g) / 7  # few levels: many ties and duplicates
+    order, units = torch.randperm(batch, generator=g), torch.randperm(3, generator=g)
+    weights = neighbour_weights(x, k)
+    assert torch.equal(weights[:, order][:, :, order], neighbour_weights(x[:, order][..., units], k))
+    assert torch.equal(weights[1], neighbour_weights(x[1], k))
+    assert weights.diagonal(dim1=-2, dim2=-1).abs().max() == 0
+    assert ((weights > 0).sum(-1) >= min(k, batch - 1)).all()
+
+
+# ---------------------------------------------------------------------------------------------- the terms
+
+
+def test_slow_is_the_product_of_differences_and_covariance_that_of_what_others_predict() -> None:
+    phi, x = state(), noise(2, 9, 7)
+    trace = rule().trace(phi, x)
+    A = neighbour_weights(x, 3)
+    for l in (1, 2):
+        low, up = (
+            (t - t.mean(-2, keepdim=True)) / (t.var(-2, keepdim=True, correction=0) + 1e-6).sqrt()
+            for t in (trace.x[l - 1], trace.x[l])
+        )
+        torch.testing.assert_close(trace.terms[l]["slow"], (low - A @ low).mT @ (up - A @ up) / 9)
+        C = up.mT @ up / 9
+        C = C - torch.diag_embed(C.diagonal(dim1=-2, dim2=-1))
+        torch.testing.assert_close(trace.terms[l]["covariance"], low.mT @ up @ C / 9)
+
+
+def test_a_step_of_slow_makes_neighbours_more_alike_and_one_of_covariance_units_less() -> None:
+    """What the signs of the terms mean, in one layer whose units see two inputs."""
+    g = seeded(4)
+    signal = torch.randint(2, (60, 1), generator=g) * 4.0 - 2  # like follows like in the first input,
+    x = torch.cat([signal, 1.9 * torch.randn(60, 1, generator=g)], -1).to(DOUBLE)  # not in the second
+    weights = torch.tensor([[1.0, 0.8], [0.6, 1.0]], dtype=DOUBLE)
+    phi = BaseModelState((LayerState(weights, torch.ones(2, dtype=DOUBLE), weights),))
+    only = LocalRule(LocalRuleSettings(terms=("slow", "covariance"), lr=0.3), dtype=DOUBLE)
+
+    def after(name: str) -> Tensor:
+        other = "slow" if name == "covariance" else "covariance"
+        W = only.with_scales({other: 0.0, name: 10.0})(phi, x).layers[0].W
+        return W / W.norm(dim=0)
+
+    before = weights / weights.norm(dim=0)
+    assert (after("slow")[0] > before[0]).all()
+    assert (after("covariance").prod(1).sum() - before.prod(1).sum()) < -0.01
+
+
+def test_the_fast_path_is_the_plain_one_and_gradients_agree() -> None:
+    for backward in ("identical", "separate"):
+        r = rule(LocalRuleSettings(**{**vars(SETTINGS), "backward_update": backward}))
+        phi, x = state(), noise(2, 9, 7)
+        both = [step(step(phi, x), x) for step in (r, r.plain())]
+        theta = list(r.parameters())
+        found = [
+            torch.autograd.grad(loss_of(after), theta, allow_unused=True, materialize_grads=True) for after in both
+        ]
+        for (_, fast), (_, plain) in zip(*(after.tensors() for after in both), strict=True):
+            torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
+        for fast, plain in zip(*found, strict=True):
+            torch.testing.assert_close(fast, plain, rtol=1e-9, atol=1e-10)
+
+
+def test_the_meta_gradient_equals_finite_differences() -> None:
+    r, phi, x = rule(), state(), noise(2, 9, 7)
+
+    def loss() -> Tensor:
+        return loss_of(r(r(r(phi, x), x), x))
+
+    coefficients = r.forward_readout.coefficients
+    found = torch.autograd.grad(loss(), coefficients)[0][-2:]
+    for k in (-2, -1):
+        values = []
+        for step in (1e-5, -1e-5):
+            with torch.no_grad():
+                coefficients[k] += step
+                values.append(float(loss()))
+                coefficients[k] -= step
+        assert abs(float(found[k])) > 1e-4
+        assert (values[0] - values[1]) / 2e-5 == pytest.approx(float(found[k]), rel=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------- any batch
+
+
+@pytest.mark.parametrize("x", [torch.zeros(2, 9, 7), torch.ones(2, 2, 7), noise(2, 3, 7)[:, [0, 0, 0]], noise(2, 2, 7)])
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+def test_constant_small_and_repeated_batches_give_numbers(x: Tensor, dtype: torch.dtype) -> None:
+    r = rule().to(dtype)
+    after = r(state().to(dtype), x.to(dtype))
+    found = torch.autograd.grad(loss_of(after), list(r.parameters()), allow_unused=True, materialize_grads=True)
+    assert all(t.isfinite().all() for _, t in after.tensors()) and all(g.isfinite().all() for g in found)
+
+
+@settings(max_examples=20)
+@given(batch=st.integers(2, 9), seed=st.integers(0, 10_000))
+def test_examples_and_units_can_be_permuted(batch: int, seed: int) -> None:
+    r, phi, g = rule(), state(), seeded(seed)
+    x = torch.randint(3, (2, batch, 7), generator=g).to(DOUBLE)  # with ties and duplicates
+    order, inputs, units = (torch.randperm(n, generator=g) for n in (batch, 7, 6))
+    low, high = phi.layers
+    moved = phi.with_layers(
+        [
+            LayerState(low.W[:, inputs][..., units], low.b[..., units], low.V[:, inputs][..., units]),
+            LayerState(high.W[:, units], high.b, high.V[:, units]),
+        ]
+    )
+    after, shuffled = r(phi, x).layers, r(moved, x[:, order][..., inputs]).layers
+    torch.testing.assert_close(shuffled[0].W, after[0].W[:, inputs][..., units], rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(shuffled[1].W, after[1].W[:, units], rtol=1e-9, atol=1e-10)
+
+
+def test_tasks_side_by_side_are_single_runs() -> None:
+    r, phi, x = rule(), state(), noise(2, 9, 7)
+    both = r(phi, x)
+    for i in range(2):
+        torch.testing.assert_close(r(phi.map(lambda t, i=i: t[i]), x[i]).layers[0].W, both.layers[0].W[i])
+
+
+# ---------------------------------------------------------------------------------------------- on and off
+
+
+def test_they_are_looked_up_once_a_step_and_only_for_a_term_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    look_up = module.neighbour_weights
+    monkeypatch.setattr(module, "neighbour_weights", lambda x, k: asked.append(k) or look_up(x, k))
+    phi, x = state(), noise(2, 9, 7)
+    LocalRule(dtype=DOUBLE)(phi, x)
+    LocalRule(LocalRuleSettings(terms=("hebb", "covariance")), dtype=DOUBLE)(phi, x)
+    assert not asked
+    several = LocalRuleSettings(terms=("slow", "hebb"), backward_update="separate", neighbours=2)
+    LocalRule(several, dtype=DOUBLE)(phi, x)
+    assert asked == [2]
+
+
+def test_off_it_is_the_rule_of_before_and_files_know_it(tmp_path: Path) -> None:
+    plain = LocalRule(generator=seeded(1), dtype=DOUBLE)
+    off = LocalRule(LocalRuleSettings(terms=SETTINGS.terms), generator=seeded(1), dtype=DOUBLE)
+    off = off.with_scales({"slow": 0.0, "covariance": 0.0})
+    phi, x = state(), noise(2, 9, 7)
+    assert off.forward_readout.coefficients[-2:].tolist() == pytest.approx([0.1, 0.1])
+    for (_, a), (_, b) in zip(plain(phi, x).tensors(), off(phi, x).tensors(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    save_rule(rule(), tmp_path / "r.safetensors", {"note": "test"})
+    assert load_rule(tmp_path / "r.safetensors").settings == SETTINGS
+    shipped = load_rule("local").settings  # stored before there was such a term
+    assert shipped.terms == LOCAL_TERMS and shipped.neighbours == 3
+
+
+def test_another_term_may_ask_for_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terms, "_REGISTRY", dict(terms._REGISTRY))
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    @register_term("watch", meaning="looks on")
+    def watch(c: LocalTermInputs) -> Tensor:
+        seen.append((c.upper, c.upper_apart))
+        return c.w
+
+    LocalRule(LocalRuleSettings(terms=("watch",), neighbours=8), dtype=DOUBLE)(state(), noise(2, 9, 7))
+    for activity, apart in seen:  # the others of a centred activity have minus an eighth of it for their mean
+        torch.testing.assert_close(apart, activity * 9 / 8)
+    assert len(seen) == 2
+
+
+def test_settings_refuse() -> None:
+    with pytest.raises(ValueError, match=r"neighbours is 0; allowed: a whole number in \[1, inf\]"):
+        LocalRuleSettings(neighbours=0)
