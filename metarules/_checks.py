@@ -134,6 +134,33 @@ def check_names(name: str, given: Iterable[str] | Mapping[str, Any], allowed: Co
         raise ValueError(f"{name} names {', '.join(map(repr, unknown))}; allowed: {', '.join(sorted(allowed))}")
 
 
+def check_new_name(name: Any, known: Any, new: Any) -> str:
+    """Return `name` if a registry may put `new` under it.
+
+    Args:
+        name: what the function or class shall be called.
+        known: what the registry has under this name, None for nothing. The same again, as when a notebook's cell is run
+            twice, is fine.
+        new: the function or class.
+
+    Raises:
+        ValueError: a name that is no text or an empty one, or that another function or class has.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"name is {name!r}; allowed: text that is not empty")
+    if known is not None and origin(known) != origin(new):
+        raise ValueError(f"name is {name!r}, which {origin(known)} has already; allowed: another name")
+    return name
+
+
+def origin(thing: Any) -> str:
+    """Module and name of a function or class; a lambda, which shares its name with all others, has its line besides."""
+    path = f"{thing.__module__}.{getattr(thing, '__qualname__', repr(thing))}"
+    if not path.endswith("<lambda>"):
+        return path
+    return f"{path} ({thing.__code__.co_filename}, line {thing.__code__.co_firstlineno})"
+
+
 def check_generator(value: Any) -> torch.Generator:
     """Return `value` if it is a torch.Generator.
 

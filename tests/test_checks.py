@@ -9,7 +9,7 @@ import os
 import pytest
 import torch
 
-from metarules._checks import check_choice, check_names, check_number, check_tensor
+from metarules._checks import check_choice, check_names, check_new_name, check_number, check_tensor
 from metarules._files import csv_text, write_atomically
 
 
@@ -46,6 +46,18 @@ def test_names_and_choices_list_what_is_allowed():
         check_names("terms", ("b", "hebb", "a"), ("hebb",))
     with pytest.raises(TypeError, match=r"x must be a torch.Tensor, got list"):
         check_tensor("x", [1.0])
+
+
+def test_a_name_is_given_once():
+    first = lambda: 1  # noqa: E731
+    second = lambda: 2  # noqa: E731
+    assert check_new_name("mine", None, dict) == check_new_name("mine", dict, dict) == "mine"
+    for name in (3, "", " "):
+        with pytest.raises(ValueError, match=f"name is {name!r}; allowed: text that is not empty"):
+            check_new_name(name, None, dict)
+    for known, new in ((dict, list), (first, second)):
+        with pytest.raises(ValueError, match=r"name is 'mine', which .* has already; allowed: another name"):
+            check_new_name("mine", known, new)
 
 
 def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):

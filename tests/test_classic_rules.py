@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
 
+import metarules.pretrained
 from metarules.base_model import BaseModelState, InitSettings, LayerState, forward, init_state
 from metarules.classic_rules import (
     CLASSIC_RULES,
@@ -20,6 +21,7 @@ from metarules.classic_rules import (
     OjaSettings,
     RuleSettings,
     get_rule,
+    register,
 )
 from metarules.classic_rules.base import check_flag
 from metarules.update_rule import Batch, InnerSettings, UpdateRule
@@ -453,6 +455,16 @@ def test_settings_of_another_rule_are_refused():
     with pytest.raises(TypeError, match="settings is a dict"):
         Backprop({"lr": 0.1})
     assert Hebb(HebbSettings(lr=0.2)).settings.lr == 0.2
+
+
+def test_names_of_other_rules_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("metarules.pretrained.finding.CLASSIC_RULES", {"local": Hebb})
+    with pytest.raises(ValueError, match=r"name is 'oja', which metarules\.classic_rules\.hebbian\.Oja has already"):
+        register("oja")(Hebb)
+    with pytest.raises(TypeError, match=r"rule is .*dict.*; allowed: a subclass of ClassicRule|type"):
+        register("mine")(cast(Any, dict))
+    with pytest.raises(ValueError, match=r"hebbian\.Hebb is registered as 'local', the name of a learned rule"):
+        metarules.pretrained.get_rule("local")
 
 
 def test_unfinished_subclasses_say_what_is_missing():

@@ -112,7 +112,7 @@ def test_what_is_refused():
     def another(c: TermInputs) -> Tensor:
         return c.w
 
-    with pytest.raises(ValueError, match=r"name is 'instar', which strangers\.own_terms\.instar has; allowed: a new"):
+    with pytest.raises(ValueError, match=r"name is 'instar', which strangers\.own_terms\.instar has already"):
         register_term("instar", meaning="")(another)
     with pytest.raises(ValueError, match=r"name is 'hebb', which metarules\.update_rule\.terms\._hebb has"):
         register_term("hebb", meaning="")(another)

@@ -137,6 +137,8 @@ def test_what_is_no_kind_is_refused(monkeypatch: pytest.MonkeyPatch):
         assert isinstance(found.value, error)
     with pytest.raises(ValueError, match=r"^settings are those of kind 'local'; allowed: a class of their own"):
         register_kind("mine", OwnRule, LocalRuleSettings)
+    with pytest.raises(ValueError, match=r"^rule has the kind 'own' already; allowed: a class of its own"):
+        register_kind("mine", OwnRule, Outer)
     register_kind("own", OwnRule, OwnRuleSettings)  # again, as a notebook's cell does
 
 

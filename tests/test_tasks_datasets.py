@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from metarules.tasks import DATASETS, Dataset, load_dataset
+from metarules.tasks.dataset import register
 
 X, Y = torch.rand(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
 NAMES = ("a", "b", "c")
@@ -50,6 +51,8 @@ def test_dataset_refuses(change: dict[str, object], error: type[Exception], mess
 def test_registry_holds_the_embedded_sets() -> None:
     assert {"digits", "glyphs", "handwriting"} <= set(DATASETS)
     assert set(DATASETS) >= {"two_moons", "rings", "blobs", "spirals", "random_decoder"}
+    with pytest.raises(ValueError, match=r"name is 'digits', which metarules\.tasks\.digits\.digits has already"):
+        register("digits")(load_dataset)
 
 
 def test_unknown_name_and_option_list_what_is_allowed() -> None:

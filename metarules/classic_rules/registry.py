@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from metarules._checks import check_choice
+from metarules._checks import check_choice, check_new_name
 from metarules.classic_rules.base import ClassicRule
 
 _Rule = TypeVar("_Rule", bound=ClassicRule)
@@ -17,10 +18,16 @@ def register(name: str) -> Callable[[type[_Rule]], type[_Rule]]:
     """Decorator: make a class known under `name` to `get_rule`, to the command lines and to every menu of rules.
 
     It may stand in any file, outside this package too, once that file is imported.
+
+    Raises:
+        TypeError: no subclass of ClassicRule.
+        ValueError: a name that another class has.
     """
 
     def enter(rule: type[_Rule]) -> type[_Rule]:
-        CLASSIC_RULES[name] = rule
+        if not (inspect.isclass(rule) and issubclass(rule, ClassicRule)):
+            raise TypeError(f"rule is {rule!r}; allowed: a subclass of ClassicRule")
+        CLASSIC_RULES[check_new_name(name, CLASSIC_RULES.get(name), rule)] = rule
         return rule
 
     return enter

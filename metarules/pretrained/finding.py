@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from metarules._checks import origin
 from metarules.classic_rules import CLASSIC_RULES
 from metarules.classic_rules import get_rule as classic_rule
 from metarules.pretrained.storage import load_rule, shipped_rules, shipped_run
@@ -15,8 +16,17 @@ SUFFIX = ".safetensors"
 
 
 def rule_names() -> tuple[str, ...]:
-    """All names `get_rule` knows, besides paths of .safetensors files."""
-    return (*shipped_rules(), LOCAL_START, *sorted(CLASSIC_RULES))
+    """All names `get_rule` knows, besides paths of .safetensors files.
+
+    Raises:
+        ValueError: a hand-written rule that was registered under the name of a learned one.
+    """
+    learned = (*shipped_rules(), LOCAL_START)
+    for name in learned:
+        if name in CLASSIC_RULES:
+            mine = origin(CLASSIC_RULES[name])
+            raise ValueError(f"{mine} is registered as {name!r}, the name of a learned rule; allowed: another name")
+    return (*learned, *sorted(CLASSIC_RULES))
 
 
 def rule_label(name: str) -> str:
@@ -45,11 +55,12 @@ def get_rule(name: str, *, n_classes: int | None = None, **settings: Any) -> Upd
     Example:
         rule = get_rule("hebb_decorrelation", decorr=0.8)
     """
+    known = rule_names()
     if name in CLASSIC_RULES:
         rule = classic_rule(name, **settings)
         return rule if n_classes is None else rule.for_classes(n_classes)
-    if not name.endswith(SUFFIX) and name not in rule_names():
-        raise ValueError(f"rule is {name!r}; allowed: {', '.join(rule_names())}, or the path of a {SUFFIX} file")
+    if not name.endswith(SUFFIX) and name not in known:
+        raise ValueError(f"rule is {name!r}; allowed: {', '.join(known)}, or the path of a {SUFFIX} file")
     if settings:
         raise ValueError(f"settings are {', '.join(settings)}; allowed for {name!r}, whose theta fits its own: none")
     return load_rule(shipped_run("local") / "snapshots" / "000000.safetensors" if name == LOCAL_START else name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from metarules._checks import check_new_name
 from metarules.update_rule import LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
 
 
@@ -58,9 +59,10 @@ def register_kind(name: str, rule: type[UpdateRule], settings: type[Any]) -> Non
     for f in dataclasses.fields(settings):
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise ValueError(f"{settings.__name__}.{f.name} has no default; allowed: a default for each setting")
+    check_new_name(name, KINDS[name].rule if name in KINDS else None, rule)
     for kind in KINDS.values():
-        if kind.name == name and _path(kind.rule) != _path(rule):  # the same path: a notebook's cell that runs again
-            raise ValueError(f"name is {name!r}, which {_path(kind.rule)} has already; allowed: another name")
+        if kind.name != name and kind.rule is rule:  # a file has to say one kind
+            raise ValueError(f"rule has the kind {kind.name!r} already; allowed: a class of its own, or a subclass")
         if kind.name != name and kind.settings is settings:  # a plan's settings have to say which rule is meant
             raise ValueError(f"settings are those of kind {kind.name!r}; allowed: a class of their own, or a subclass")
     KINDS[name] = Kind(name, rule, settings)
@@ -82,10 +84,6 @@ def kind_of(rule: Any) -> Kind:
 def _is_frozen_dataclass(thing: Any) -> bool:
     made_by = getattr(thing, "__dataclass_params__", None)
     return inspect.isclass(thing) and made_by is not None and made_by.frozen
-
-
-def _path(thing: type[Any]) -> str:
-    return f"{thing.__module__}.{thing.__qualname__}"
 
 
 register_kind("local", LocalRule, LocalRuleSettings)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from metarules._checks import check_choice, check_names, check_tensor
+from metarules._checks import check_choice, check_names, check_new_name, check_tensor
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,10 +69,14 @@ DATASETS: dict[str, Builder] = {}  # name -> function of keyword options, filled
 
 
 def register(name: str) -> Callable[[_Builder], _Builder]:
-    """Decorator: make a function of keyword options known to `load_dataset` under `name`."""
+    """Decorator: make a function of keyword options known to `load_dataset` under `name`.
+
+    Raises:
+        ValueError: a name that another function has.
+    """
 
     def enter(builder: _Builder) -> _Builder:
-        DATASETS[name] = builder
+        DATASETS[check_new_name(name, DATASETS.get(name), builder)] = builder
         return builder
 
     return enter

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from metarules._checks import check_choice, check_number
+from metarules._checks import check_choice, check_new_name, check_number
 from metarules.update_rule.local.neighbours import Neighbours
 from metarules.update_rule.terms import PAPER_TERMS, SIDES, TERMS, Make, Readout, Term, TermInputs
 
@@ -78,16 +78,10 @@ def register_term(
 
     def add(make: Make) -> Make:
         known = _REGISTRY.get(name)
-        if known and _origin(known.make) != _origin(make):  # the same function again, from a cell run twice, is fine
-            raise ValueError(f"name is {name!r}, which {'.'.join(_origin(known.make))} has; allowed: a new name")
-        _REGISTRY[name] = Term(make, meaning, lowrank, start)
+        _REGISTRY[check_new_name(name, known and known.make, make)] = Term(make, meaning, lowrank, start)
         return make
 
     return add
-
-
-def _origin(make: Callable[..., Tensor]) -> tuple[str, str]:
-    return make.__module__, make.__qualname__
 
 
 def get_term(name: str) -> Term:
