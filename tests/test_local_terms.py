@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -45,7 +48,18 @@ def test_a_strangers_terms_are_meta_trained_saved_and_loaded(rule: LocalRule, tm
     save_rule(rule, tmp_path / "own.safetensors")
     again = load_rule(tmp_path / "own.safetensors")
     assert isinstance(again, LocalRule) and again.settings == rule.settings
+    assert again.card["modules"] == ["strangers.own_terms"]
     assert all(torch.equal(p, dict(again.named_parameters())[name]) for name, p in rule.named_parameters())
+
+
+def test_a_file_names_the_module_of_a_term_that_is_not_known(
+    rule: LocalRule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = save_rule(rule, tmp_path / "own.safetensors")
+    monkeypatch.delitem(sys.modules, "strangers.own_terms")
+    monkeypatch.setattr("metarules.update_rule.local.settings.registered_terms", lambda: LOCAL_TERMS)
+    with pytest.raises(ValueError, match=r"'instar'; allowed: .*; import 'strangers.own_terms' first, which the card"):
+        load_rule(path)
 
 
 def test_a_strangers_terms_are_looked_at(rule: LocalRule):
@@ -116,6 +130,8 @@ def test_what_is_refused():
         register_term("instar", meaning="")(another)
     with pytest.raises(ValueError, match=r"name is 'hebb', which metarules\.update_rule\.terms\._hebb has"):
         register_term("hebb", meaning="")(another)
+    with pytest.raises(TypeError, match=r"function of term 'new' does not fit .*; allowed: \('c', 'R'\)"):
+        register_term("new", meaning="", lowrank=Readout("upper", "lower"))(another)
     with pytest.raises(ValueError, match="start is 'hebbb'; allowed: decorr, hebb, learned, soft"):
         register_term("new", meaning="", start="hebbb")
     with pytest.raises(ValueError, match="start is nan"):
@@ -128,3 +144,18 @@ def test_what_is_refused():
         get_term("new")
     with pytest.raises(ValueError, match=r"terms names 'new'; allowed: .*instar"):
         LocalRuleSettings(terms=("hebb", "new"))
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_terms_are_a_tuple_of_names():
+    assert LocalRuleSettings(terms=cast(Any, ["hebb"])) == LocalRuleSettings(terms=("hebb",))
+    for terms in (None, 3, "hebb", (3,)):
+        with pytest.raises(TypeError, match=re.escape(f"terms is {terms!r}; allowed: a tuple of names")):
+            LocalRuleSettings(terms=cast(Any, terms))
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(torch.ones(1, 5), r"has shape \[1, 5\]"), (0.5, "is 0.5")])
+def test_a_term_of_another_shape_is_named(wrong: Any, said: str, rule: LocalRule):
+    rule.forward_readout.named["hebb"] = Term(lambda c: wrong, "")
+    with pytest.raises(ValueError, match=f"term 'hebb' {said}; allowed: a tensor of shape \\[7, 5\\], that of W"):
+        rule(state(7, 5).to(torch.float32), torch.rand(9, 7))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import strangers.own_data  # noqa: F401 (registers its data set and its family)
@@ -75,6 +75,8 @@ class Outer:
     inner: Inner = Inner()
     inners: tuple[Inner, ...] = (Inner(), Inner((3, 2.0)))
     maybe: tuple[int, ...] | None = None
+    either: int | tuple[int, ...] = (3, 4)
+    bare: tuple = (1, "b")  # type: ignore[type-arg]
     scales: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -101,7 +103,12 @@ def test_a_card_from_before_a_setting_takes_its_default():
     ("values", "message"),
     [
         ([1], "settings is [1]; allowed: fields of Outer by name"),
-        ({"mood": 1}, "settings names 'mood'; allowed: flag, inner, inners, maybe, name, number, row, scales"),
+        (
+            {"mood": 1},
+            "settings names 'mood'; allowed: bare, either, flag, inner, inners, maybe, name, number, row, scales",
+        ),
+        ({"inner": 3}, "settings: inner in settings is 3; allowed: fields of Inner by name"),
+        ({"row": 3}, "settings: row in settings is 3; allowed: a list"),
         ({"inner": {"mood": 1}}, "settings: inner in settings names 'mood'; allowed: pair"),
     ],
 )
@@ -124,12 +131,27 @@ def test_what_is_no_kind_is_refused(monkeypatch: pytest.MonkeyPatch):
     class Bare:
         lr: float
 
+    @dataclass(frozen=True)
+    class Keyed:
+        table: Mapping[Any, float] = field(default_factory=lambda: {1: 2.0})
+
+    @dataclass(frozen=True)
+    class Endless:
+        most: float = float("inf")
+
+    class Narrow(UpdateRule):
+        def __init__(self, settings: Any) -> None:
+            super().__init__()
+
     register: Any = register_kind
     for rule, settings, error, message in (
         (Outer, Outer, TypeError, "allowed: a subclass of UpdateRule"),
         (OwnRule, Loose, TypeError, r"allowed: a class made by dataclass\(frozen=True\)"),
         (OwnRule, Outer(), TypeError, r"allowed: a class made by dataclass\(frozen=True\)"),
         (OwnRule, Bare, ValueError, "^Bare.lr has no default; allowed: a default for each setting"),
+        (OwnRule, Keyed, ValueError, r"^table in Keyed is \{1: 2.0\}, of which a file keeps \{'1': 2.0\}; allowed: "),
+        (OwnRule, Endless, ValueError, r"^most in Endless is inf \(.*\); allowed: finite numbers, text"),
+        (Narrow, Outer, TypeError, r"^Narrow\(\) does not fit .*; allowed: \(settings, \*, generator\)"),
         (OwnRule, Outer, ValueError, "^name is 'local', which .*LocalRule has already; allowed: another name"),
     ):
         with pytest.raises((error, TypeError), match=f"{message}|type") as found:
@@ -154,16 +176,33 @@ def test_a_rule_of_no_registered_kind_is_refused_by_name(tmp_path: Path):
         Plan(rule=InnerSettings())
 
 
+def test_what_would_not_come_back_from_a_file_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rule, path = OwnRule(OwnRuleSettings(start=cast(Any, [0.8, 0.9]))), tmp_path / "own.safetensors"
+    with pytest.raises(
+        ValueError, match=r"start in rule.settings is \[0.8, 0.9\], of which a file keeps \(0.8, 0.9\);"
+    ):
+        save_rule(rule, path)
+    del rule.settings
+    with pytest.raises(TypeError, match=r"rule\.settings is a NoneType; allowed: the OwnRuleSettings that kind 'own'"):
+        save_rule(rule, path)
+    again = type("OwnRule", (OwnRule,), {"__module__": OwnRule.__module__, "__qualname__": "OwnRule"})
+    monkeypatch.setitem(KINDS, "own", replace(KINDS["own"], rule=again))  # as after a notebook's cell is run again
+    with pytest.raises(
+        TypeError, match=r"rule is a OwnRule made before OwnRule was registered again; allowed: one made"
+    ):
+        save_rule(OwnRule(), path)
+
+
 def test_a_card_never_causes_an_import(tmp_path: Path):
     path = save_rule(OwnRule(), tmp_path / "own.safetensors")
-    assert load_rule(path).card["module"] == "strangers.own_rule"
+    assert load_rule(path).card["modules"] == ["strangers.own_rule"]
     code = f"import metarules, sys; sys.path.insert(0, '..'); metarules.load_rule({str(path)!r})"
     said = python("-c", code, status=1).stderr.splitlines()[-1]
     assert said == (
-        "ValueError: kind in own.safetensors is 'own'; allowed: local, paper; import the module 'strangers.own_rule' "
-        "first, which the card says registers it"
+        "ValueError: kind in own.safetensors is 'own'; allowed: local, paper; import 'strangers.own_rule' first, "
+        "which the card says registers what is missing"
     )
-    assert "module" not in load_rule(save_rule(LocalRule(), path)).card
+    assert "modules" not in load_rule(save_rule(LocalRule(), path)).card
 
 
 # ---------------------------------------------------------------------------------------------- a stranger's rule
@@ -211,7 +250,7 @@ def test_an_own_rule_lives_like_ours_on_the_command_line(tmp_path: Path):
     assert not (tmp_path / "run" / "snapshots" / "000004.safetensors").exists()
     python(*train, "--resume")
     card = json.loads((tmp_path / "run" / "rule.json").read_text())
-    assert (card["kind"], card["module"]) == ("own", "own_rule")
+    assert (card["kind"], card["modules"]) == ("own", ["own_rule"])
     assert card["settings"] == {"lr": 0.05, "start": [0.7, 0.9]}
     assert " --import own_rule --kind own " in card["command"]
     assert " --rule.lr 0.05 --rule.start 0.7 0.9 " in card["command"]

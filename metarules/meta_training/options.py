@@ -12,7 +12,6 @@ from typing import Annotated, Any, get_origin
 
 import tyro
 
-from metarules._checks import check_choice
 from metarules.meta_training.plan import PRESETS, Plan, option_words, preset
 from metarules.pretrained.kinds import KINDS, kind_of
 from metarules.pretrained.own_modules import HELP, import_modules
@@ -55,7 +54,12 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
     start = preset(chosen.preset)
     rule = start.rule
     if chosen.kind not in (None, kind_of(rule).name):
-        rule = KINDS[check_choice("kind", chosen.kind, KINDS)].settings()
+        if chosen.kind not in KINDS:
+            known = ", ".join(KINDS)
+            raise ValueError(
+                f"kind is {chosen.kind!r}; allowed: {known}, or one that a module given to --import registers"
+            )
+        rule = KINDS[chosen.kind].settings()
     # The first four have been read above, since all others depend on them; here they are for `--help`.
     off: Any = tyro.conf.FlagConversionOff  # switches are said as True or False, like all other values
     parts = {"train": start.train, "data": start.data, "rule": rule, "judge": start.judge, "keep": start.keep}

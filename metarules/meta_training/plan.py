@@ -59,10 +59,10 @@ class Plan:
         them.
         """
         before, kind = PRESETS[self.preset], kind_of(self.rule)
-        modules = [kind.module, *(FAMILIES[name].make.__module__ for name in self.data.weights)]
+        modules = [*kind.modules(self.rule), *(FAMILIES[name].make.__module__ for name in self.data.weights)]
         words = ["python", "-m", "metarules.meta_training", "--preset", self.preset, "--out", out]
         for module in dict.fromkeys(modules):
-            if module and not module.startswith("metarules."):
+            if not module.startswith("metarules."):
                 words += ["--import", module]
         rule_before = before.rule
         if type(rule_before) is not kind.settings:

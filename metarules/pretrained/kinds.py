@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from metarules._checks import check_new_name
+from metarules._checks import check_new_name, origin
+from metarules.pretrained.plain import check_comes_back
 from metarules.update_rule import LocalRule, LocalRuleSettings, PaperRule, PaperRuleSettings, UpdateRule
 
 
@@ -21,10 +22,13 @@ class Kind:
     rule: type[UpdateRule]
     settings: type[Any]
 
-    @property
-    def module(self) -> str | None:
-        """The module that has to be imported before a file of this kind can be read; None for our own kinds."""
-        return None if self.rule.__module__.startswith("metarules.") else self.rule.__module__
+    def modules(self, settings: Any) -> list[str]:
+        """The modules outside this package that have to be imported before a rule with these settings can be made.
+
+        Settings that name what other modules register, such as terms, say so by an attribute `modules`.
+        """
+        names = dict.fromkeys((self.rule.__module__, *getattr(settings, "modules", ())))
+        return [name for name in names if not name.startswith("metarules.")]
 
     def make(self, settings: Any, generator: torch.Generator | None = None) -> UpdateRule:
         """A rule at its start, theta drawn from `generator`."""
@@ -46,8 +50,9 @@ def register_kind(name: str, rule: type[UpdateRule], settings: type[Any]) -> Non
         settings: the frozen dataclass of its settings, every field with a default.
 
     Raises:
-        TypeError: no class of rules, or no frozen dataclass.
-        ValueError: a name or settings that another class has already, or a setting without a default.
+        TypeError: no class of rules, a constructor of another form, or no frozen dataclass.
+        ValueError: a name or settings that another class has already, or a setting without a default, or with one that
+            a file would not give back as it is.
 
     Example:
         register_kind("mine", MyRule, MyRuleSettings)
@@ -59,6 +64,11 @@ def register_kind(name: str, rule: type[UpdateRule], settings: type[Any]) -> Non
     for f in dataclasses.fields(settings):
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise ValueError(f"{settings.__name__}.{f.name} has no default; allowed: a default for each setting")
+    try:
+        inspect.signature(rule).bind(None, generator=None)
+    except TypeError as error:
+        raise TypeError(f"{rule.__name__}() does not fit ({error}); allowed: (settings, *, generator)") from None
+    check_comes_back(settings(), settings.__name__)
     check_new_name(name, KINDS[name].rule if name in KINDS else None, rule)
     for kind in KINDS.values():
         if kind.name != name and kind.rule is rule:  # a file has to say one kind
@@ -77,6 +87,9 @@ def kind_of(rule: Any) -> Kind:
     for kind in KINDS.values():
         if type(rule) in (kind.rule, kind.settings):
             return kind
+        if origin(type(rule)) in (origin(kind.rule), origin(kind.settings)):  # a notebook's cell was run again
+            name = type(rule).__name__
+            raise TypeError(f"rule is a {name} made before {name} was registered again; allowed: one made anew")
     known = ", ".join(kind.rule.__name__ for kind in KINDS.values())
     raise TypeError(f"rule is a {type(rule).__name__}; allowed: {known}, or a class given to register_kind")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -10,6 +11,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from metarules._checks import check_names
 
 Settings = TypeVar("Settings")
+_ALLOWED = (
+    "finite numbers, text, True, False, None, and tuples, dataclasses and mappings (by text) of these, as its type says"
+)
 
 
 def plain(value: Any) -> Any:
@@ -37,21 +41,53 @@ def from_plain(settings_type: type[Settings], values: Any, name: str) -> Setting
     if not isinstance(values, Mapping):
         raise ValueError(f"{name} is {values!r}; allowed: fields of {settings_type.__name__} by name")
     check_names(name, values, [f.name for f in dataclasses.fields(settings_type)])  # type: ignore[arg-type]
-    hints = get_type_hints(settings_type)
+    try:
+        hints = get_type_hints(settings_type)
+    except NameError as error:
+        known = "types that its module knows when it runs"
+        raise ValueError(f"a type in {settings_type.__name__} is unknown ({error}); allowed: {known}") from error
     try:
         return settings_type(**{key: _typed(hints[key], value, f"{key} in {name}") for key, value in values.items()})
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
 
 
+def check_comes_back(settings: Any, name: str) -> None:
+    """Refuse settings that a file would not give back as they are.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    values = {}
+    for f in dataclasses.fields(settings):
+        value = getattr(settings, f.name)
+        try:
+            values[f.name] = json.loads(json.dumps(plain(value), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{f.name} in {name} is {value!r} ({error}); allowed: {_ALLOWED}") from error
+    again = from_plain(type(settings), values, name)
+    for f in dataclasses.fields(settings):
+        value, back = getattr(settings, f.name), getattr(again, f.name)
+        if value != back:
+            raise ValueError(f"{f.name} in {name} is {value!r}, of which a file keeps {back!r}; allowed: {_ALLOWED}")
+
+
 def _typed(hint: Any, value: Any, name: str) -> Any:
     """A plain value as its type wants it; one that cannot be right is left for the settings' own checks."""
     origin, parts = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType) and value is not None:  # such as `tuple[int, ...] | None`
-        return _typed(next(part for part in parts if part is not types.NoneType), value, name)
-    if origin is tuple and isinstance(value, list):
-        each = parts if len(parts) == len(value) and Ellipsis not in parts else parts[:1] * len(value)
+    if origin in (Union, types.UnionType):  # such as `tuple[int, ...] | None`
+        return next((_typed(part, value, name) for part in parts if _form(part) is _form(type(value))), value)
+    if (origin or hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{name} is {value!r}; allowed: a list")
+        each = parts if len(parts) == len(value) and Ellipsis not in parts else (parts or (Any,))[:1] * len(value)
         return tuple(_typed(part, v, name) for part, v in zip(each, value, strict=True))
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return from_plain(hint, value, name)
-    return value
+    return from_plain(hint, value, name) if isinstance(hint, type) and dataclasses.is_dataclass(hint) else value
+
+
+def _form(hint: Any) -> type[Any]:
+    """What JSON makes of a type, as far as the way back depends on it: tuple, dict (of a dataclass too) or object."""
+    kind = get_origin(hint) or hint
+    if kind in (tuple, list):
+        return tuple
+    return dict if dataclasses.is_dataclass(kind) or (isinstance(kind, type) and issubclass(kind, Mapping)) else object

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -19,8 +20,8 @@ from torch import Tensor
 
 from metarules._checks import FLOATS, check_choice, check_names
 from metarules._files import write_atomically
-from metarules.pretrained.kinds import KINDS, Kind, kind_of
-from metarules.pretrained.plain import from_plain, plain
+from metarules.pretrained.kinds import KINDS, kind_of
+from metarules.pretrained.plain import check_comes_back, from_plain, plain
 from metarules.update_rule import InnerSettings, UpdateRule
 
 FORMAT = 1  # raise when an older reader would misread the file
@@ -37,7 +38,7 @@ def shipped_rules() -> tuple[str, ...]:
 
 
 def shipped_run(name: str) -> Path:
-    """Folder of the meta-training run that made a shipped rule: its log and snapshots, for `meta_training.evolution`.
+    """Folder of the meta-training run that made a shipped rule: its log and snapshots, for `studies.evolution`.
 
     Raises:
         ValueError: an unknown name.
@@ -83,22 +84,30 @@ def save_rule(
         rule: a rule of a registered kind, such as `LocalRule`, `PaperRule`, or your own after `register_kind`.
         path: where to; must end in .safetensors. Missing folders are made.
         card: what to tell about the rule; merged over `rule.card`. "recommended" holds fields of `InnerSettings` and
-            is `rule.recommended` unless given. "format", "kind", "settings" and, for a kind that was registered
-            outside this package, its "module" are filled in here.
+            is `rule.recommended` unless given. "format", "kind", "settings" and, where modules outside this package
+            have registered the kind or a term, "modules" are filled in here.
         twin: write the JSON file.
 
     Returns:
         The path written.
 
     Raises:
-        TypeError: a rule of no registered kind, which could not be found again.
-        ValueError: another ending; a card that JSON cannot hold; theta that is not finite.
+        TypeError: a rule of no registered kind, which could not be found again; settings of another class.
+        ValueError: another ending; settings that would not come back as they are; a card that JSON cannot hold; theta
+            that is not finite.
         OSError: the file cannot be written; an older one is then untouched.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"path is {path.name!r}; allowed: a name ending in .safetensors")
     kind = kind_of(rule)
+    settings = getattr(rule, "settings", None)
+    if not isinstance(settings, kind.settings):
+        raise TypeError(
+            f"rule.settings is a {type(settings).__name__}; allowed: the {kind.settings.__name__} that kind "
+            f"{kind.name!r} was registered with"
+        )
+    check_comes_back(settings, "rule.settings")
     tensors = {name: p.detach().cpu().contiguous() for name, p in rule.named_parameters()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -106,8 +115,9 @@ def save_rule(
     given = dict(card or {})
     recommended = given.get("recommended", plain(rule.recommended))
     full = {**rule.card, **given, "recommended": plain(from_plain(InnerSettings, recommended, "recommended in card"))}
-    full |= {"format": FORMAT, "kind": kind.name, "settings": plain(rule.settings)}
-    full |= {"module": kind.module} if kind.module else {}
+    full |= {"format": FORMAT, "kind": kind.name, "settings": plain(settings), "modules": kind.modules(settings)}
+    if not full["modules"]:
+        del full["modules"]
     try:
         text = json.dumps(full, indent=1, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -149,9 +159,12 @@ def _diagnose(path: Path) -> str:
 def _build(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> UpdateRule:
     """Make the rule the card describes and give it the tensors."""
     card = _read_card(name, metadata)
-    kind = _find_kind(name, card)
-    card, tensors = _renamed(kind.rule, card, tensors)
-    settings = from_plain(kind.settings, card.get("settings"), f"settings in {name}")
+    try:
+        kind = KINDS[check_choice(f"kind in {name}", card.get("kind"), [*KINDS])]
+        card, tensors = _renamed(kind.rule, card, tensors)
+        settings = from_plain(kind.settings, card.get("settings"), f"settings in {name}")
+    except ValueError as error:
+        raise ValueError(f"{error}{_hint(card)}") from error
     dtype = next(iter(tensors.values())).dtype if tensors else torch.float32
     if dtype not in FLOATS:
         raise ValueError(f"{name} holds tensors of dtype {dtype}; allowed: {', '.join(map(str, FLOATS))}")
@@ -200,12 +213,9 @@ def _read_card(name: str, metadata: Mapping[str, str]) -> dict[str, Any]:
     return card
 
 
-def _find_kind(name: str, card: Mapping[str, Any]) -> Kind:
-    """The kind a card means, out of those that are registered: nothing is imported because a file says so."""
-    try:
-        check_choice(f"kind in {name}", card.get("kind"), [*KINDS])
-    except ValueError as error:
-        module = card.get("module")
-        hint = f"; import the module {module!r} first, which the card says registers it" if module else ""
-        raise ValueError(f"{error}{hint}") from None
-    return KINDS[card["kind"]]
+def _hint(card: Mapping[str, Any]) -> str:
+    """Which modules of a card have not been imported: nothing is imported because a file says so."""
+    modules = card.get("modules")
+    missing = [name for name in map(str, modules if isinstance(modules, list) else ()) if name not in sys.modules]
+    named = " and ".join(map(repr, missing))
+    return f"; import {named} first, which the card says registers what is missing" if missing else ""

@@ -136,7 +136,7 @@ class UpdateRule(nn.Module):
 
     def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
         """`trace` on input already checked."""
-        raise NotImplementedError(f"{type(self).__name__} must define step_traced")
+        raise NotImplementedError(f"{type(self).__name__} must define step_traced, which a trace is made of")
 
     def init_extra(self, phi: BaseModelState, generator: torch.Generator | None = None) -> BaseModelState:
         """Add whatever tensors this rule carries along in `phi.extra` (a decoder, a read-out); none by default."""

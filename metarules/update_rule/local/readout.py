@@ -54,9 +54,17 @@ class WeightReadout(nn.Module):
         """All terms by name, before normalisation, from h of the two layers as read out by `self.lower`, `self.upper`.
 
         `plain` takes the slow path, which has higher derivatives.
+
+        Raises:
+            ValueError: a term that is no tensor of W's shape.
         """
         products = plain_products if plain else low_rank_products
-        return compute_terms(self.named, inputs, products(upper, lower, self.readouts, self.layout))
+        terms = compute_terms(self.named, inputs, products(upper, lower, self.readouts, self.layout))
+        for name, term in terms.items():
+            if getattr(term, "shape", None) != inputs.W.shape:
+                got = f"has shape {list(term.shape)}" if isinstance(term, Tensor) else f"is {term!r}"
+                raise ValueError(f"term {name!r} {got}; allowed: a tensor of shape {list(inputs.W.shape)}, that of W")
+        return terms
 
     def mix(
         self, terms: dict[str, Tensor], h_mean: Float[Tensor, "C *tasks j"], factors: Float[Tensor, "terms"] | None

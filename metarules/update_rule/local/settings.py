@@ -42,6 +42,9 @@ class LocalRuleSettings:
     terms: tuple[str, ...] = LOCAL_TERMS  # of delta-W, in the order of theta: see `local.terms.register_term` for more
 
     def __post_init__(self) -> None:
+        if not isinstance(self.terms, tuple | list) or not all(isinstance(name, str) for name in self.terms):
+            raise TypeError(f"terms is {self.terms!r}; allowed: a tuple of names such as {LOCAL_TERMS[:2]}")
+        object.__setattr__(self, "terms", tuple(self.terms))
         check_names("terms", self.terms, registered_terms())
         if not self.terms or len(set(self.terms)) < len(self.terms):
             raise ValueError(f"terms is {self.terms}; allowed: one name at least, none twice")
@@ -54,6 +57,11 @@ class LocalRuleSettings:
         check_choice("backward_update", self.backward_update, BACKWARD_UPDATES)
         for name, allowed in (("term_scales", self.terms), ("input_scales", LOCAL_INPUTS)):
             object.__setattr__(self, name, checked_scales(name, getattr(self, name), allowed, _LARGEST))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that register the terms."""
+        return tuple(get_term(name).make.__module__ for name in self.terms)
 
     def start(self, term: str) -> float:
         """What a term's coefficient starts at."""

@@ -15,6 +15,7 @@ The step subtracts a term whose coefficient is positive. One with a low-rank mat
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -64,6 +65,7 @@ def register_term(
         lowrank: the hidden states its low-rank matrix is made of, where it has one.
 
     Raises:
+        TypeError: a function that does not take what it is given.
         ValueError: a name that another function has, an unknown start or one that is not finite, an unknown side,
             a read-out shared by two sides.
     """
@@ -77,6 +79,11 @@ def register_term(
         raise ValueError(f"lowrank is {lowrank}; allowed: shared only where top and bottom are the same side")
 
     def add(make: Make) -> Make:
+        takes = ("c", "R") if lowrank else ("c",)
+        try:
+            inspect.signature(make).bind(*takes)
+        except TypeError as error:
+            raise TypeError(f"the function of term {name!r} does not fit ({error}); allowed: {takes}") from None
         known = _REGISTRY.get(name)
         _REGISTRY[check_new_name(name, known and known.make, make)] = Term(make, meaning, lowrank, start)
         return make
