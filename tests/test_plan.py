@@ -176,7 +176,9 @@ def test_the_kind_of_rule_decides_which_settings_it_has(capsys: pytest.CaptureFi
     assert local.rule == PaperRuleSettings(channels=4) and local.train == preset("laptop").train
     assert local.command().split(" runs/local ")[1] == "--kind paper --rule.channels 4"
     assert remade(local.command()) == local
-    with pytest.raises(ValueError, match=r"^kind is 'hebb'; allowed: .*local"):
+    with pytest.raises(
+        ValueError, match=r"^kind is 'hebb'; allowed: local, .*, or one that a module given to --import"
+    ):
         parsed("--kind", "hebb")
 
 

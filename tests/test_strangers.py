@@ -139,6 +139,10 @@ def test_what_is_no_kind_is_refused(monkeypatch: pytest.MonkeyPatch):
     class Endless:
         most: float = float("inf")
 
+    @dataclass(frozen=True)
+    class Postponed:
+        inner: Keyed | None = None  # a name of this function, where `get_type_hints` does not look
+
     class Narrow(UpdateRule):
         def __init__(self, settings: Any) -> None:
             super().__init__()
@@ -151,6 +155,7 @@ def test_what_is_no_kind_is_refused(monkeypatch: pytest.MonkeyPatch):
         (OwnRule, Bare, ValueError, "^Bare.lr has no default; allowed: a default for each setting"),
         (OwnRule, Keyed, ValueError, r"^table in Keyed is \{1: 2.0\}, of which a file keeps \{'1': 2.0\}; allowed: "),
         (OwnRule, Endless, ValueError, r"^most in Endless is inf \(.*\); allowed: finite numbers, text"),
+        (OwnRule, Postponed, ValueError, r"^a type in Postponed is unknown \(name 'Keyed' .*\); allowed: types that"),
         (Narrow, Outer, TypeError, r"^Narrow\(\) does not fit .*; allowed: \(settings, \*, generator\)"),
         (OwnRule, Outer, ValueError, "^name is 'local', which .*LocalRule has already; allowed: another name"),
     ):
