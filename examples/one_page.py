@@ -1,12 +1,11 @@
 """A learned learning rule on one page of plain PyTorch, from one neuron's view to one step of meta-training.
 
 A base model phi = [(W, b, V), ..] looks at images without labels. A rule with meta-parameters theta changes phi step by
-step: every neuron carries the same small network, which sees only its own activity, its own weights, a signal from
-above and a little of its layer, and whose hidden state h says how the neuron's weights should change (inner loop). How
-good phi has become is measured with a few labels by ridge regression, and theta follows the gradient of that measure
-through all those steps (outer loop).
+step: every neuron carries the same small network, which sees only that neuron's activity, weights, a signal from above
+and a little of its layer, and whose hidden state h says how its weights should change (inner loop). A few labels and
+ridge regression measure how good phi has become; theta follows the gradient of that through all steps (outer loop).
 
-After Metz et al., ICLR 2019. This is `metarules.LocalRule` with its default settings, equal to it within 1e-10
+After Metz et al., ICLR 2019; equal to `metarules.LocalRule` with its default settings within 1e-10
 (tests/test_one_page.py). Shapes: B examples, n_l neurons in layer l = 0 .. L; i is a lower neuron, j an upper one.
 """
 
@@ -15,12 +14,12 @@ from torch import Tensor
 
 Phi = list[tuple[Tensor, Tensor, Tensor]]  # for each layer W [n_{l-1}, n_l], b [n_l], V [n_{l-1}, n_l]
 Theta = dict[str, Tensor]
+Seen = dict[str, Tensor]  # what the neurons of a layer see
 C, D, G = 16, 4, 2  # width of h, of the signals sent down, of each low-rank read-out
-TERMS = (
-    *("0_order", "1_order", "decorr_x", "hebb", "large_decay", "lin_lower_symm", "lin_upper_psd", "lin_upper_symm"),
-    *("rbf", "sqr_lower_symm", "sqr_upper_symm", "w_base", "soft"),
-)
-START = {"decorr_x": 0.9, "hebb": 0.8, "soft": 0.3}  # coefficients of a new theta; those of the other terms are 0.05
+START = [0.05, 0.05, 0.9, 0.8, *8 * [0.05], 0.3]  # a new theta's coefficients, in the order in which `terms` has them
+# Read-outs of h, G numbers each, in the order of theta's columns: of an upper and of a lower neuron. Two of them make a
+# low-rank matrix: (0, 0) of both sides that of "0_order", (lin, lin2) of one side that of "lin_upper_symm", and so on.
+UPPER, LOWER = ("0", "1", "rbf", "lin", "psd", "sqr", "lin2", "sqr2"), ("0", "1", "rbf", "lin", "sqr", "lin2", "sqr2")
 
 
 def rms(a: Tensor, dim: int, eps: float = 1e-6) -> Tensor:
@@ -30,9 +29,6 @@ def rms(a: Tensor, dim: int, eps: float = 1e-6) -> Tensor:
 def standardise(a: Tensor) -> Tensor:  # over the batch
     a = a - a.mean(0)
     return a / rms(a, 0)
-
-
-# ---------------------------------------------------------------------------------------------- the base model
 
 
 def forward(phi: Phi, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -49,9 +45,6 @@ def new_phi(sizes: list[int], std: float = 0.01) -> Phi:
     return [(std * torch.randn(i, j), torch.zeros(j), std * torch.randn(i, j)) for i, j in layers]
 
 
-# ---------------------------------------------------------------------------------------------- the learned rule
-
-
 def new_theta(g: torch.Generator) -> Theta:
     def draw(c_in: int, c_out: int, fan: int = 0) -> Tensor:  # normal, cut at two sigma, sigma = 1 / sqrt(fan)
         return torch.nn.init.trunc_normal_(torch.empty(c_in, c_out), 0, 1, -2, 2, generator=g) / (fan or c_in) ** 0.5
@@ -63,10 +56,9 @@ def new_theta(g: torch.Generator) -> Theta:
         "top.from_example": draw(5, C), "top.bias_1": z(C), "top.from_hidden": draw(C, D, 3 * C),
         "top.from_mean": draw(C, D, 3 * C), "top.from_layer": draw(C, D, 3 * C), "top.bias_2": z(D),
         "delta_readout": draw(C, D), "bias_readout": z(C, 1), "bias_offset": torch.tensor(-0.3),
-        "forward_readout.upper": draw(C, 8 * G), "forward_readout.upper_bias": z(8 * G),
-        "forward_readout.lower": draw(C, 7 * G), "forward_readout.lower_bias": z(7 * G),
-        "forward_readout.coefficients": torch.tensor([START.get(name, 0.05) for name in TERMS]),
-        "forward_readout.gates": z(C, len(TERMS)),
+        "forward_readout.upper": draw(C, len(UPPER) * G), "forward_readout.upper_bias": z(len(UPPER) * G),
+        "forward_readout.lower": draw(C, len(LOWER) * G), "forward_readout.lower_bias": z(len(LOWER) * G),
+        "forward_readout.coefficients": torch.tensor(START), "forward_readout.gates": z(C, len(START)),
         "log_temperature": torch.tensor(0.3).log(), "log_lr": torch.tensor(0.0),
     }  # fmt: skip
     return {name: value.requires_grad_() for name, value in theta.items()}
@@ -80,15 +72,13 @@ def weight_stats(phi: Phi, l: int) -> Tensor:
     """Size, spread and mean of each neuron's incoming and outgoing weights [n_l, 8]; an edge layer repeats its four."""
     sides = [phi[l - 1][0].T] if l > 0 else []
     sides += [phi[l][0]] if l < len(phi) else []
-    fours = [
-        torch.stack([w.abs().mean(1), rms(w, 1)[:, 0], w.mean(1), (w.var(1, correction=0) + 1e-8).sqrt()], -1)
-        for w in sides
-    ]
-    stats = torch.cat([fours[0], fours[-1]], -1)
+    std = [(w.var(1, correction=0) + 1e-8).sqrt() for w in sides]
+    four = [torch.stack([w.abs().mean(1), rms(w, 1)[:, 0], w.mean(1), s], -1) for w, s in zip(sides, std, strict=True)]
+    stats = torch.cat([four[0], four[-1]], -1)
     return stats / (stats.square().mean() + 1e-6).sqrt()
 
 
-def what_neurons_see(theta: Theta, phi: Phi, x: Tensor, z: Tensor, l: int) -> dict[str, Tensor]:
+def what_neurons_see(theta: Theta, phi: Phi, x: Tensor, z: Tensor, l: int) -> Seen:
     s = standardise(x)  # [B, n]
     share = torch.softmax(z / theta["log_temperature"].exp(), 1)  # how far a neuron wins over its layer [B, n]
     bias = phi[l - 1][1] if l else torch.zeros_like(x[0])
@@ -116,14 +106,13 @@ def top_signal(theta: Theta, example: Tensor) -> Tensor:
     return d / rms(d, -1)
 
 
-def terms(
-    theta: Theta, W: Tensor, s_low: Tensor, s_up: Tensor, share: Tensor, h_low: Tensor, h_up: Tensor
-) -> dict[str, Tensor]:
+def terms(theta: Theta, W: Tensor, lower: Seen, upper: Seen, h_low: Tensor, h_up: Tensor) -> dict[str, Tensor]:
     """What a weight can compute from the two neurons it joins, [i, j] each; the step subtracts their mix."""
+    s_low, s_up, share = lower["s"], upper["s"], upper["share"]
     B, n = s_up.shape
     t = part(theta, "forward_readout.")
-    zero_j, first_j, rbf_j, lin_j, psd_j, sqr_j, lin_jj, sqr_jj = (h_up @ t["upper"] + t["upper_bias"]).split(G, -1)
-    zero_i, first_i, rbf_i, lin_i, sqr_i, lin_ii, sqr_ii = (h_low @ t["lower"] + t["lower_bias"]).split(G, -1)
+    up = dict(zip(UPPER, (h_up @ t["upper"] + t["upper_bias"]).split(G, -1), strict=True))  # [B, j, G] each
+    low = dict(zip(LOWER, (h_low @ t["lower"] + t["lower_bias"]).split(G, -1), strict=True))  # [B, i, G] each
 
     def R(bottom: Tensor, top: Tensor) -> Tensor:  # a low-rank matrix of two read-outs of h
         return torch.einsum("big,bjg->ij", bottom, top) / (B * G)
@@ -136,19 +125,19 @@ def terms(
     sign, large = w.sign(), (1 + w.square()).sqrt() - 1
     q = w @ (s_up.T @ s_up) / (B * n**0.5)
     return {
-        "0_order": R(zero_i, zero_j),
-        "1_order": w * R(first_i, first_j),
-        "rbf": torch.exp(-w.square()) * R(rbf_i, rbf_j),
-        "hebb": -s_low.T @ s_up / B,
-        "soft": -s_low.T @ share / B,
+        "0_order": R(low["0"], up["0"]),
+        "1_order": w * R(low["1"], up["1"]),
         "decorr_x": q / (q.square().mean() + 1e-8).sqrt(),
-        "w_base": w,
+        "hebb": -s_low.T @ s_up / B,
         "large_decay": w.square() * sign,
-        "lin_lower_symm": M(lin_i, lin_ii) @ w,
-        "lin_upper_symm": w @ M(lin_jj, lin_j),
-        "lin_upper_psd": w @ R(psd_j, psd_j) / n**0.5,
-        "sqr_lower_symm": sign * (M(sqr_i, sqr_ii) @ large),
-        "sqr_upper_symm": sign * (large @ M(sqr_jj, sqr_j)),
+        "lin_lower_symm": M(low["lin"], low["lin2"]) @ w,
+        "lin_upper_psd": w @ R(up["psd"], up["psd"]) / n**0.5,
+        "lin_upper_symm": w @ M(up["lin2"], up["lin"]),
+        "rbf": torch.exp(-w.square()) * R(low["rbf"], up["rbf"]),
+        "sqr_lower_symm": sign * (M(low["sqr"], low["sqr2"]) @ large),
+        "sqr_upper_symm": sign * (large @ M(up["sqr2"], up["sqr"])),
+        "w_base": w,
+        "soft": -s_low.T @ share / B,
     }
 
 
@@ -156,8 +145,7 @@ def mix(theta: Theta, T: dict[str, Tensor], h_mean: Tensor) -> Tensor:
     """change_W [i, j]: terms brought to one size, weighed, gated by the upper neuron, added up, and bounded."""
     gates = 1 + torch.tanh(h_mean @ theta["forward_readout.gates"])  # [j, 13]
     a = theta["forward_readout.coefficients"]
-    parts = [a[k] * gates[:, k] * T[name] / rms(T[name], 0, 1e-3) for k, name in enumerate(TERMS)]
-    change = torch.stack(parts).sum(0)
+    change = torch.stack([a[k] * gates[:, k] * t / rms(t, 0, 1e-3) for k, t in enumerate(T.values())]).sum(0)
     return change / (1 + change.square().mean(0) / 4).sqrt()
 
 
@@ -175,7 +163,7 @@ def step(theta: Theta, phi: Phi, x: Tensor) -> Phi:
     lr = 0.03 * torch.exp(torch.tanh(theta["log_lr"]))
     new: Phi = []
     for l, (W, b, V) in enumerate(phi, start=1):
-        T = terms(theta, W, see[l - 1]["s"], see[l]["s"], see[l]["share"], h[l - 1], h[l])
+        T = terms(theta, W, see[l - 1], see[l], h[l - 1], h[l])
         change_W = mix(theta, T, h[l].mean(0))
         r = (h[l].mean(0) @ theta["bias_readout"])[:, 0] + theta["bias_offset"]
         change_b = r / (0.5 + r.square().mean()).sqrt()
@@ -189,9 +177,6 @@ def learn(theta: Theta, phi: Phi, batches: Tensor) -> Phi:
     for x in batches:
         phi = step(theta, phi, x)
     return phi
-
-
-# ---------------------------------------------------------------------------------------------- the outer loop
 
 
 def ridge(features: Tensor, y: Tensor, penalty: float) -> Tensor:
@@ -229,27 +214,22 @@ def main() -> None:
 
     torch.manual_seed(0)
     x, labels = (torch.tensor(a) for a in load_digits(return_X_y=True))
-    x, phi = x.float() / 16, new_phi([64, 32, 32, 32])
-
-    def accuracy(phi: Phi) -> float:
-        """Of a read-out fitted to ten labelled images of each digit, on all the others; mean over ten draws of them."""
-        features, hits = standardise(forward(phi, x)[0][-1]), []
-        for _ in range(10):
-            order = torch.randperm(len(x))
+    x, y, phi = x.float() / 16, torch.nn.functional.one_hot(labels).float(), new_phi([64, 32, 32, 32])
+    theta = {name: p.detach() for name, p in load_rule("local").named_parameters()}
+    taught = learn(theta, phi, x[torch.randint(len(x), (100, 200))])
+    for words, model in (("random base model", phi), ("after 100 steps of the shipped rule, no label seen", taught)):
+        features, accuracy = standardise(forward(model, x)[0][-1]), 0.0
+        for order in torch.stack([torch.randperm(len(x)) for _ in range(10)]):  # mean over ten draws of the labelled
             few = torch.cat([order[labels[order] == k][:10] for k in range(10)])
-            w = ridge(features[few], torch.nn.functional.one_hot(labels[few]).float(), 3.0)
+            w = ridge(features[few], y[few], 3.0)
             right = (features @ w[:-1] + w[-1]).argmax(1) == labels
-            right[few] = False
-            hits.append(float(right.sum()) / (len(x) - len(few)))
-        return sum(hits) / len(hits)
+            accuracy += float(right.sum() - right[few].sum()) / (len(x) - 100) / 10
+        print(f"digits read with ten labels each, {words}: {accuracy:.3f}")
 
-    print(f"digits read with ten labels each, random base model:          {accuracy(phi):.3f}")
-    with torch.no_grad():
-        theta = {name: p.detach() for name, p in load_rule("local").named_parameters()}
-        phi = learn(theta, phi, x[torch.randint(len(x), (100, 200))])
-    print(f"after 100 steps of the shipped rule, which sees no label:     {accuracy(phi):.3f}")
-
-    print("a new theta learns to learn ten noisy blobs, meta-loss now and every 10 meta-steps:", end="")
+    print(
+        "a new theta learns to learn ten noisy blobs, every tenth meta-loss (noisy, since each is of new blobs):",
+        end="",
+    )
     theta = new_theta(torch.Generator().manual_seed(0))
     adam = torch.optim.Adam(theta.values(), lr=3e-3)
     for number in range(51):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from strangers.bcm import BCM
+from strangers.own_rule import OwnRule
 from strangers.weight_lengths import WeightLengths
 from torch import nn
 from widget_changes import changed, css_classes, pictures, setting
@@ -17,9 +18,10 @@ from metarules.evaluation import Protocol, evaluate_rule, learned_state
 from metarules.pretrained import get_rule
 from metarules.pretrained.finding import rule_names
 from metarules.studies.menu import rules_beside
+from metarules.studies.mix import OWN, OWN_LEARNED, Mix
 from metarules.tasks import Task, load_dataset, make_task
-from metarules.update_rule import Batch, Trace, UpdateRule
-from metarules.widgets import DigitPad, InnerLoopExplorer, LayersExplorer
+from metarules.update_rule import Batch, LocalRule, LocalRuleSettings, Trace, UpdateRule
+from metarules.widgets import DigitPad, InnerLoopExplorer, LayersExplorer, NeuronMicroscope, RuleMixer
 
 SIZES = (64, 10, 6)
 
@@ -93,6 +95,45 @@ def test_a_rule_of_another_kind_goes_by_its_name(task: Task):
         assert widget.rule_name == widget.rule_menu.options[0] == "Nudge"
     pad = DigitPad(InnerLoopExplorer(BCM(), task, steps=2, sizes=SIZES))
     assert pad.wait(30) and pad.read_as is not None
+
+
+def test_a_mixer_offers_the_rules_it_cannot_mix(task: Task):
+    with pytest.raises(ValueError, match=r"preset is 'bcn'; allowed: .*BCM.*backprop"):
+        RuleMixer(task, "bcn")
+    mixer = RuleMixer(task, "bcm", steps=2, sizes=SIZES)
+    assert mixer.preset_menu.value == "BCM" and "Autoencoder" not in mixer.preset_menu.options
+    assert all(slider.disabled for slider in mixer.sliders.values()) and "so the sliders are off" in mixer.status.value
+    assert torch.equal(mixer.state.layers[0].W, learned_state(BCM(), task, sizes=SIZES, steps=2).layers[0].W)
+    mixer.preset_menu.value = OWN
+    assert mixer.wait(30) and mixer.mix == Mix() and not mixer.sliders["hebb"].disabled
+    mixer.reset_button.click()
+    assert mixer.wait(30) and mixer.preset_menu.value == "BCM"
+    assert RuleMixer(task, "oja", steps=2, sizes=SIZES).preset_menu.value == "Oja"
+    assert RuleMixer(task, "backprop", steps=2, sizes=SIZES).mix.name == CLASSIC_RULES["backprop"].label
+
+
+def test_a_mixer_scales_the_terms_that_its_learned_rule_has(task: Task):
+    rule = LocalRule(LocalRuleSettings(terms=("hebb", "decorr_x", "covariance")))
+    mixer = RuleMixer(task, "Learned", learned=rule, steps=2, sizes=SIZES)
+    assert [name for name, slider in mixer.sliders.items() if not slider.disabled] == ["hebb", "decorr", "others"]
+    mixer.sliders["others"].value = 0.5
+    assert mixer.wait(30) and mixer.preset_menu.value == OWN_LEARNED
+    scaled = rule.with_scales(terms={"covariance": 0.5})
+    assert torch.equal(mixer.state.layers[0].W, learned_state(scaled, task, sizes=SIZES, steps=2).layers[0].W)
+
+
+def test_a_microscope_says_when_the_only_term_is_off(task: Task):
+    widget = NeuronMicroscope(LocalRule(LocalRuleSettings(terms=("soft",))), task, steps=2, sizes=SIZES, step=1)
+    assert "soft does most (+100 %)" in widget.status.value
+    widget.off_menu.value = "soft"
+    assert widget.wait(30) and ": no term changes its weights. Few-shot" in widget.status.value
+
+
+def test_where_a_rule_started_is_of_its_kind():
+    rule = OwnRule()
+    rule.card = {"kind": "own"}
+    start = rules_beside(rule)["Where the learned rule started"]
+    assert type(start) is OwnRule and start.settings == rule.settings
 
 
 # ---- a widget

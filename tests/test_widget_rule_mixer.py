@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -426,6 +426,8 @@ def test_data_that_are_no_images(learned: LocalRule):
     assert "raw inputs" in mixer.status.value and mixer.layer_menu.options[-1] == ("layer 2", 2)
 
 
-def test_opening_with_bad_input_raises(task: Task):
+def test_opening_with_bad_input_raises(task: Task, unchecked_types: None):
     with pytest.raises(ValueError, match=r"preset is 'Heb'; allowed: .*Oja"):
         RuleMixer(task, "Heb")
+    with pytest.raises(TypeError, match="learned must be a LocalRule, whose terms can be scaled, got Hebb"):
+        RuleMixer(task, learned=cast(Any, get_rule("hebb")))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+
 from metarules.classic_rules import CLASSIC_RULES
-from metarules.pretrained import get_rule
-from metarules.update_rule import LocalRule, UpdateRule
+from metarules.pretrained import KINDS, get_rule
+from metarules.update_rule import UpdateRule
 
 
 def as_rule(rule: UpdateRule | str) -> UpdateRule:
@@ -31,10 +33,11 @@ def rules_beside(rule: UpdateRule) -> dict[str, UpdateRule]:
         rule: the one to compare with; a hand-written one is not offered once more.
     """
     others: dict[str, UpdateRule] = {}
-    if isinstance(rule, LocalRule) and rule.card:
-        others["Where the learned rule started"] = LocalRule(rule.settings)
-    for name, kind in CLASSIC_RULES.items():
-        if type(rule) is not kind:
+    for kind in KINDS.values():
+        if type(rule) is kind.rule and rule.card:
+            others["Where the learned rule started"] = kind.make(rule.settings, torch.Generator().manual_seed(0))
+    for name, classic in CLASSIC_RULES.items():
+        if type(rule) is not classic:
             other = get_rule(name)
             label = other.menu_label
             others[f"{label} ({name})" if label in others else label] = other

@@ -14,17 +14,23 @@ import torch
 from metarules._checks import check_number
 from metarules._work import Progress
 from metarules.base_model import forward
+from metarules.classic_rules import CLASSIC_RULES, get_rule
 from metarules.classic_rules.mixed import MixedRule
 from metarules.evaluation import effective_dimension, likeness, mean_of_pairs
 from metarules.studies.trajectory import Exploration, explore, recording_steps
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, UpdateRule
-from metarules.update_rule.terms import TERMS
 
 FRAMES = 25  # recorded steps, besides step 0: half of the explorer's, so that a new mix is there in half a second
 STEPS = 100  # the hand rule's recipe; a new mix is there in half a second
 OWN, OWN_LEARNED = "Your own mix", "Learned, terms scaled"
-_MAIN_TERMS = {"hebb": "hebb", "decorr": "decorr_x", "soft": "soft"}  # of the mix -> of `LocalRule`
+_OURS = {"hebb": "hebb", "decorr_x": "decorr", "soft": "soft"}  # terms of `LocalRule` -> of the mix; the rest: others
+
+
+def _local(learned: UpdateRule) -> LocalRule:
+    if not isinstance(learned, LocalRule):
+        raise TypeError(f"learned must be a LocalRule, whose terms can be scaled, got {type(learned).__name__}")
+    return learned
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class Mix:
             factors on the terms of a learned rule, 1 leaving a term as it was learned, and the rest is unused.
         hebb, decorr, soft: the three terms in sight.
         oja, decay, lr, temperature: further settings of a `MixedRule`.
-        others: factor on the ten other terms of a learned rule.
+        others: factor on the other terms of a learned rule.
+        as_is: name of a registered rule that is no mix of these terms; it teaches as it is, and no number is used.
     """
 
     learned: bool = False
@@ -48,6 +55,7 @@ class Mix:
     lr: float = 0.03
     temperature: float = 0.1
     others: float = 1.0
+    as_is: str = ""
 
     def rule(self, learned: UpdateRule) -> UpdateRule:
         """The rule this mix stands for.
@@ -59,20 +67,30 @@ class Mix:
             ValueError: a setting out of range or not finite.
             TypeError: the learned rule cannot scale its terms.
         """
+        learned = _local(learned)
+        if self.as_is:
+            return get_rule(self.as_is)
         if not self.learned:
             names = [f.name for f in fields(MixedRule.settings_type)]
             return MixedRule.with_settings(**{name: getattr(self, name) for name in names})
-        if not isinstance(learned, LocalRule):
-            raise TypeError(f"learned must be a LocalRule, whose terms can be scaled, got {type(learned).__name__}")
-        factors = {name: self.others for name in TERMS if name not in _MAIN_TERMS.values()}
-        factors |= {theirs: getattr(self, ours) for ours, theirs in _MAIN_TERMS.items()}
+        factors = {name: getattr(self, _OURS.get(name, "others")) for name in learned.settings.terms}
         for name, factor in factors.items():
             check_number(f"the factor on {name}", factor, low=-10, high=10)
         return learned.with_scales(terms=factors)
 
+    def used(self, learned: UpdateRule) -> set[str]:
+        """Which of the numbers matter to the rule this mix stands for."""
+        if self.as_is:
+            return set()
+        if self.learned:
+            return {_OURS.get(term, "others") for term in _local(learned).settings.terms}
+        return {f.name for f in fields(MixedRule.settings_type)}
+
     @property
     def name(self) -> str:
-        """The preset these numbers are, or what a mix of one's own is called."""
+        """The preset these numbers are, what a rule is called, or what a mix of one's own is called."""
+        if self.as_is:
+            return CLASSIC_RULES[self.as_is].label
         own = OWN_LEARNED if self.learned else OWN
         return next((name for name, mix in PRESETS.items() if mix == self), own)
 
@@ -86,6 +104,18 @@ PRESETS: Mapping[str, Mix] = MappingProxyType(
         "Learned": Mix(learned=True, hebb=1.0, decorr=1.0, soft=1.0),
     }
 )
+
+
+def presets(asked: str = "") -> dict[str, Mix]:
+    """`PRESETS`, then the hand-written rules from outside this package, and one of ours if asked for by its name.
+
+    Those are no mixes of the terms at hand: a `Mix` that only names them has them teach as they are.
+    """
+    found = dict(PRESETS)
+    for name, rule in CLASSIC_RULES.items():
+        if name == asked or not rule.__module__.startswith("metarules."):
+            found.setdefault(rule.label, Mix(hebb=0.0, as_is=name))
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -214,9 +214,12 @@ class NeuronMicroscope(Explorer[Specimen]):
         view, s = self.view, self.specimen
         low = min(view.shares, key=lambda name: view.shares[name])
         against = f", {low} works most against it ({percent(view.shares[low])})" if view.shares[low] <= -0.005 else ""
+        most = f"{view.strongest} does most ({percent(view.shares[view.strongest])})"
+        if not any(view.shares.values()):
+            most = "no term changes its weights"
         words = (
             f"Step {self.step} of {s.steps[-1]}{self.on_data}, layer {view.layer}, neuron {view.unit}: "
-            f"{view.strongest} does most ({percent(view.shares[view.strongest])}){against}. Few-shot accuracy "
+            f"{most}{against}. Few-shot accuracy "
             f"{self.accuracy:.2f} at this step, {s.accuracy(-1):.2f} at the last"
         )
         if s.off is None:

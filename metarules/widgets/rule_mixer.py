@@ -10,11 +10,12 @@ import ipywidgets as widgets
 
 from metarules._checks import check_choice
 from metarules.base_model import BaseModelState
+from metarules.classic_rules import CLASSIC_RULES
 from metarules.plots.diversity import DimensionFilm, LikenessFilm
 from metarules.pretrained import load_rule
-from metarules.studies.mix import OWN, OWN_LEARNED, PRESETS, STEPS, Mix, MixRun, run_mix
+from metarules.studies.mix import OWN, OWN_LEARNED, STEPS, Mix, MixRun, presets, run_mix
 from metarules.tasks import Task
-from metarules.update_rule import UpdateRule
+from metarules.update_rule import LocalRule
 from metarules.widgets.explorer import Explorer, Panels
 from metarules.widgets.inner_loop_view import accuracy, filters, inputs_name
 from metarules.widgets.own_data import fitted
@@ -35,7 +36,9 @@ class RuleMixer(Explorer[MixRun]):
     It opens with a preset, by default Hebb alone, at the last step. In sight: the presets and the weights of Hebb,
     decorrelation and soft competition. For the learned rule they are factors on its own terms, 1 being what was
     learned. In the fold: Oja's term, decay, step size, temperature, the learned rule's other terms, the inner step
-    shown, number of steps, seed, the layer whose neurons are compared, Reset, and data of the reader's own.
+    shown, number of steps, seed, the layer whose neurons are compared, Reset, and data of the reader's own. A rule that
+    is no mix of these terms stands in the menu if it is registered outside this package or asked for by its name: it
+    teaches as it is, and the sliders are switched off.
 
     CSS classes besides those of `Explorer`: `metarules-preset`, `metarules-hebb`, `metarules-decorr`,
     `metarules-soft`, `metarules-panel-filters`, `-likeness`, `-dimension`, `-accuracy`, and in the fold
@@ -44,8 +47,8 @@ class RuleMixer(Explorer[MixRun]):
 
     Args:
         task: a single task.
-        preset: one of `studies.mix.PRESETS` to open with.
-        learned: the rule behind the preset "Learned", one that can scale its terms; None takes the shipped one.
+        preset: what to open with: one of `studies.mix.PRESETS`, or the name of a hand-written rule.
+        learned: the rule behind the preset "Learned", of any terms; None takes the shipped one.
         sizes: (n_0, .., n_L) of the base model; None takes the task's inputs and layers of 32, 32, 32.
         steps: inner steps.
         seed: of initial weights and batches.
@@ -59,7 +62,7 @@ class RuleMixer(Explorer[MixRun]):
         task: Task,
         preset: str = "Hebb",
         *,
-        learned: UpdateRule | None = None,
+        learned: LocalRule | None = None,
         sizes: tuple[int, ...] | None = None,
         steps: int = STEPS,
         seed: int = 0,
@@ -67,9 +70,13 @@ class RuleMixer(Explorer[MixRun]):
         super().__init__(PANELS, self._mixed, task)
         self._sizes = sizes
         self._learned = load_rule("local") if learned is None else learned
-        self.begin(mix=PRESETS[check_choice("preset", preset, PRESETS)], steps=steps, seed=seed)
-        presets = menu("Preset", [*PRESETS, OWN, OWN_LEARNED], "Hebb")
-        self.preset_menu = self.control(presets, "preset", self._on_preset)
+        self._presets = presets(preset)
+        named = CLASSIC_RULES[preset].label if preset in CLASSIC_RULES else preset
+        if named not in self._presets:
+            check_choice("preset", preset, [*self._presets, *CLASSIC_RULES])
+        self.begin(mix=self._presets[named], steps=steps, seed=seed)
+        preset_menu = menu("Preset", [*self._presets, OWN, OWN_LEARNED], "Hebb")
+        self.preset_menu = self.control(preset_menu, "preset", self._on_preset)
         self.sliders = {name: self._weight(name, text) for name, text in _SHARED.items()}
         self.sliders["oja"] = self._weight("oja", "Oja's term")
         self.sliders["decay"] = self._weight("decay", "Decay", high=1.0)
@@ -126,12 +133,14 @@ class RuleMixer(Explorer[MixRun]):
 
     def _on_preset(self) -> None:
         chosen, now = self.preset_menu.value, self._wanted()
+        if now.as_is:
+            now = Mix()
         if chosen == OWN:
             self._show_mix(Mix(**{**asdict(now), "learned": False}), chosen)
         elif chosen == OWN_LEARNED:
             self._show_mix(Mix(True, now.hebb, now.decorr, now.soft, others=now.others), chosen)
         else:
-            self._show_mix(PRESETS[chosen], chosen)
+            self._show_mix(self._presets[chosen], chosen)
         self.recompute()
 
     def _on_weight(self) -> None:
@@ -140,19 +149,20 @@ class RuleMixer(Explorer[MixRun]):
 
     def _wanted(self) -> Mix:
         """The mix the sliders ask for."""
+        if self._chosen.as_is:
+            return self._chosen
         values = {name: slider.value for name, slider in self.sliders.items()}
-        if self._learned_chosen:
+        if self._chosen.learned:
             return Mix(True, values["hebb"], values["decorr"], values["soft"], others=values["others"])
         return Mix(**{**values, "others": 1.0})
 
     def _show_mix(self, mix: Mix, name: str) -> None:
         """Let the sliders say a mix; those it does not use are switched off."""
-        self._learned_chosen = mix.learned
+        self._chosen, used = mix, mix.used(self._learned)
         for key, slider in self.sliders.items():
-            used = key in _SHARED or mix.learned == (key == "others")
             text = _SHARED.get(key)
             named = {} if text is None else {"description": f"{text} ×" if mix.learned else text}
-            self.set_quietly(slider, value=getattr(mix, key), disabled=not used, **named)
+            self.set_quietly(slider, value=getattr(mix, key), disabled=key not in used, **named)
         self.set_quietly(self.preset_menu, value=name)
 
     def read_controls(self) -> dict[str, Any]:
@@ -176,11 +186,12 @@ class RuleMixer(Explorer[MixRun]):
     def sentence(self) -> str:
         """What is shown, in words and numbers."""
         e = self.run.exploration
+        why = " It is no mix of these terms and teaches as it is, so the sliders are off." if self.mix.as_is else ""
         return (
             f"{self.mix.name}{self.on_data}, step {self.step} of {e.steps[-1]}: few-shot accuracy {self.accuracy:.2f} "
             f"(before learning {e.accuracies[0].mean():.2f}, {inputs_name(e)} {e.raw_accuracy:.2f}); the top "
             f"layer's {e.sizes[-1]} neurons hold {self.dimension:.1f} different features "
-            f"(before {self.run.dimensions[0, -1]:.1f})."
+            f"(before {self.run.dimensions[0, -1]:.1f}).{why}"
         )
 
     def kept(self) -> str:
