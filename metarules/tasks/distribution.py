@@ -134,7 +134,7 @@ def validation_tasks(settings: DistributionSettings, n: int, generator: torch.Ge
     return stack_tasks([make_task(data, generator=generator) for data in drawn])
 
 
-def _checked(name: str, data: Dataset, form: TaskForm) -> Dataset:
+def _checked(name: str, data: object, form: TaskForm) -> Dataset:
     """What a family returned, held to what it was asked for."""
     if not isinstance(data, Dataset):
         raise TypeError(f"family {name!r} returned a {type(data).__name__}; allowed: a Dataset")
