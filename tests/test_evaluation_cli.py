@@ -79,7 +79,7 @@ def test_a_file_of_ones_own_is_a_data_set(tmp_path: Path, capsys: pytest.Capture
     words = [*shlex.split("--data-option label=kind --baselines raw --splits 2 --json"), str(tmp_path / "out.json")]
     assert cli.main(["--data", str(tmp_path / "flowers.csv"), *words]) == 0
     found = json.loads((tmp_path / "out.json").read_text())
-    assert [row["data"] for row in found["rows"]] == ["flowers.csv(label=kind)"]
+    assert [row["data"] for row in found["rows"]] == ["flowers(label=kind)"]
     assert found["settings"]["net"][0] == 2 and found["settings"]["examples"] == 40
     for data, option, said in (
         (tmp_path / "flowers.csv", "colour=1", "--data-option names 'colour'; allowed: label, per_class, shape, side"),

@@ -24,12 +24,13 @@ class LocalRuleSettings:
     readouts: int = 2  # G, channels of each low-rank product: ours; the authors use 4 with C = 64
     lr: float = 0.03  # inner step size at the start: the hand rule; the learned one stays within a factor e
     hebb: float = 0.8  # coefficient of the term hebb at the start: our second probe
-    decorr: float = 0.9  # of the term decorr_x at the start: our second probe
-    soft: float = 0.3  # of the term soft at the start; ours: as good on held-out glyphs as the probe's 0.2
-    # of every other term at the start; ours: at 0.1 the random terms cost accuracy on held-out glyphs
+    decorr: float = 0.9  # coefficient of the term decorr_x at the start: our second probe
+    # coefficient of the term soft at the start; ours: as good on held-out glyphs as the probe's 0.2
+    soft: float = 0.3
+    # coefficient of every other term at the start; ours: at 0.1 the random terms cost accuracy on held-out glyphs
     learned: float = 0.05
     bias: float = 0.3  # push on every bias at the start, so that most units stay active; ours, held-out glyphs
-    temperature: float = 0.3  # of the softmax over a layer's neurons, where it starts; theta learns it
+    temperature: float = 0.3  # temperature of the softmax over a layer's neurons at the start; it is learned
     neighbours: int = 3  # examples of the batch most like each one, where a term asks for them; ours: as first tried
     term_eps: float = 1e-3  # in N(T) = T / sqrt(eps + column mean of T^2): the hand rule's
     step_bound: float = 4.0  # change / sqrt(1 + column mean of change^2 / bound): steps stay below 2
