@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from metarules.base_model import BaseModelState
 from metarules.classic_rules import CLASSIC_RULES
 from metarules.evaluation import Results, cli
 from metarules.pretrained import save_rule
+from metarules.tasks import DATASETS, Dataset
 from metarules.update_rule import Batch, LocalRule, Trace, UpdateRule
 
 FIELDS = ["data", "representation", "dim", "labels_per_class", "accuracy", "stderr", "n"]
@@ -69,6 +71,36 @@ def test_rule_files_nets_and_labels_per_class(tmp_path: Path, capsys: pytest.Cap
 def test_supervised_rules_are_explained(capsys: pytest.CaptureFixture[str]):
     assert cli.main([*SMALL, "--rule", "backprop", "--steps", "2", "--no-baselines"]) == 0
     assert cli.NOTE in capsys.readouterr().out
+
+
+def test_a_file_of_ones_own_is_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    rows = [f"{i % 2},{i},{(7 * i) % 11}" for i in range(40)]
+    (tmp_path / "flowers.csv").write_text("\n".join(["kind,length,width", *rows]))
+    words = [*shlex.split("--data-option label=kind --baselines raw --splits 2 --json"), str(tmp_path / "out.json")]
+    assert cli.main(["--data", str(tmp_path / "flowers.csv"), *words]) == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [row["data"] for row in found["rows"]] == ["flowers(label=kind)"]
+    assert found["settings"]["net"][0] == 2 and found["settings"]["examples"] == 40
+    for data, option, said in (
+        (tmp_path / "flowers.csv", "colour=1", "--data-option names 'colour'; allowed: label, per_class, shape, side"),
+        (tmp_path / "none.csv", "label=1", "there is no file or folder "),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["--data", str(data), "--data-option", option])
+        assert f"error: {said}" in capsys.readouterr().err
+
+
+def test_a_data_set_that_cannot_be_judged_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    one = Dataset("one", torch.rand(30, 4), torch.zeros(30, dtype=torch.int64), None, ("a", "b"))
+    for made, said in (
+        (one, "--data is 'odd', with examples of one class; allowed: two classes or more"),
+        (3, "data set 'odd' is a int; allowed: a function that returns a Dataset"),
+    ):
+        monkeypatch.setitem(DATASETS, "odd", cast(Any, lambda made=made: made))
+        monkeypatch.setattr(cli, "load_dataset", lambda name: DATASETS[name]())  # without its annotation checked
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["--data", "odd"])
+        assert f"error: {said}\n" in capsys.readouterr().err
 
 
 def test_what_the_data_does_not_allow_is_skipped_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -14,16 +14,22 @@ from typing import Any, cast
 import pytest
 import strangers.own_data  # noqa: F401 (registers its data set and its family)
 import torch
-from meta_small import PLAN, SETTINGS, TINY, changed, seeded
+from meta_small import PLAN, SETTINGS, TINY, changed, fingerprint, same, seeded
 from strangers.own_rule import OwnRule, OwnRuleSettings
 
 import metarules
-from metarules.evaluation import cli
+from metarules.base_model import BaseModelState, Batch
+from metarules.evaluation import ablation, cli
 from metarules.inner_loop import learn
 from metarules.meta_training import MetaTrainer, Plan, run
-from metarules.meta_training.options import read_options
+from metarules.meta_training.__main__ import _share_cores
+from metarules.meta_training.__main__ import main as meta_training_main
+from metarules.meta_training.checkpoint import load_checkpoint, save_checkpoint
+from metarules.meta_training.options import check_command, read_options
+from metarules.meta_training.ranks import Ranks
 from metarules.pretrained import KINDS, from_plain, load_rule, plain, register_kind, save_rule
-from metarules.tasks import DistributionSettings, draw_dataset, draw_tasks, load_dataset, make_task
+from metarules.tasks import Dataset, DistributionSettings, draw_dataset, draw_tasks, load_dataset, make_task
+from metarules.tasks.families import FAMILIES, register_family
 from metarules.update_rule import InnerSettings, LocalRule, LocalRuleSettings, UpdateRule
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -264,7 +270,154 @@ def test_an_own_rule_lives_like_ours_on_the_command_line(tmp_path: Path):
     assert "rule.safetensors" in python(*judge, "--seeds", "1", "--steps", "3").stdout
 
 
+@dataclass(frozen=True)
+class MomentumSettings:
+    """Settings that are not as simple as ours."""
+
+    channels: tuple[int, ...] = (8, 8)  # no width of an update network
+    inner: Inner | None = None
+    names: tuple[str, ...] = ()
+    name: str = ""
+
+
+class Momentum(OwnRule):
+    """Carries a tensor of its own along, drawn at the start, under a name that weights have too."""
+
+    def __init__(self, settings: MomentumSettings | None = None, *, generator: torch.Generator | None = None) -> None:
+        super().__init__(None, generator=generator)
+        self.settings: Any = settings or MomentumSettings()
+        self.double()
+
+    def init_extra(self, phi: BaseModelState, generator: torch.Generator | None = None) -> BaseModelState:
+        first = phi.layers[0].W
+        drawn = torch.randn(first.shape, generator=generator, dtype=first.dtype) * self.coefficients[0]
+        return phi.with_layers(phi.layers, W1=0.01 * drawn)
+
+    def step(self, phi: BaseModelState, batch: Batch) -> BaseModelState:
+        moved = 0.5 * phi.extra["W1"] + self.coefficients[1] * 0.1 * phi.layers[0].W
+        first = replace(phi.layers[0], W=phi.layers[0].W + 0.1 * moved)
+        return phi.with_layers([first, *phi.layers[1:]], W1=moved)
+
+
+class Broken(OwnRule):
+    """Never finite."""
+
+    def __init__(self, settings: Any = None, *, generator: torch.Generator | None = None) -> None:
+        super().__init__(None, generator=generator)
+        self.settings = settings or BrokenSettings()
+
+    def step(self, phi: BaseModelState, batch: Batch) -> BaseModelState:
+        return super().step(phi, batch).map(lambda t: t * float("nan"))
+
+
+@dataclass(frozen=True)
+class BrokenSettings(OwnRuleSettings):
+    """Those of `OwnRule`."""
+
+
+@pytest.fixture
+def more_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metarules.pretrained.kinds.KINDS", known := dict(KINDS))
+    monkeypatch.setattr("metarules.meta_training.options.KINDS", known)
+    monkeypatch.setattr("metarules.pretrained.storage.KINDS", known)
+    register_kind("momentum", Momentum, MomentumSettings)
+    register_kind("broken", Broken, BrokenSettings)
+
+
+@pytest.mark.parametrize("estimator", ["backprop", "pes"])
+def test_a_rule_in_double_precision_that_carries_tensors_trains_and_resumes(
+    more_kinds: None, tmp_path: Path, estimator: str
+):
+    plan = changed(replace(PLAN, rule=MomentumSettings()), train={"estimator": estimator, "horizon": (8, 16)})
+    whole = MetaTrainer(plan.make_rule(), plan.train, plan.data)
+    for _ in range(4):
+        whole.step()
+    save_checkpoint(whole, tmp_path / "checkpoint.safetensors")
+    resumed = MetaTrainer(plan.make_rule(), plan.train, plan.data)
+    drawn = [group.phi.extra["W1"] for group in resumed.groups.values()]
+    assert all(d.std() > 0 and not d.requires_grad for d in drawn) and drawn[0].dtype == torch.float64
+    load_checkpoint(resumed, tmp_path / "checkpoint.safetensors")
+    assert same(fingerprint(resumed), fingerprint(whole))
+    assert whole.step() == resumed.step() and same(fingerprint(resumed), fingerprint(whole))
+    assert whole.skipped == 0
+    assert isinstance(load_rule(run(tmp_path / "run", plan)), Momentum)
+    assert _share_cores(plan, Ranks(), 1).count == 1
+
+
+def test_a_run_whose_command_or_updates_are_worth_nothing_says_so(more_kinds: None, tmp_path: Path):
+    check_command(replace(PLAN, rule=MomentumSettings(name="-x y", channels=())))
+    for settings, message in (
+        (
+            MomentumSettings(inner=Inner()),
+            r"^rule\.inner is Inner\(pair=\(1, 0\.5\)\), which no option can say; allowed: ",
+        ),
+        (MomentumSettings(names=("-a", "b")), r"^rule\.names is \('-a', 'b'\), which no option can say; allowed: "),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(tmp_path / "none", replace(PLAN, rule=settings))
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(ValueError, match=r"^all 6 updates were skipped, .* no rule\.safetensors was written; allowed"):
+        run(tmp_path / "broken", replace(PLAN, rule=BrokenSettings()))
+    assert not (tmp_path / "broken" / "rule.safetensors").exists()
+
+
+def test_the_card_imports_what_registers_the_terms():
+    import strangers.own_terms
+
+    plan = replace(PLAN, rule=replace(PLAN.rule, terms=(*PLAN.rule.terms, "instar")))
+    assert f" --import {strangers.own_terms.__name__} " in plan.command()
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--import", "./my_rule.py"], "./my_rule.py"),
+        (["--import", ".my_rule"], ".my_rule"),
+        (["--import", "my_rule.py"], "my_rule.py"),
+        (["--import="], ""),
+        (["--import"], ""),
+    ],
+)
+@pytest.mark.parametrize("main", [cli.main, ablation.main, meta_training_main])
+def test_what_is_no_module_is_said_by_every_command(
+    words: list[str], name: str, main: Any, capsys: pytest.CaptureFixture[str]
+):
+    assert main(words) == 2
+    said = f"error: --import is {name!r}; allowed: a module name such as my_rule, not a path\n"
+    assert capsys.readouterr().err == said
+
+
 # ---------------------------------------------------------------------------------------------- a stranger's data
+
+
+@pytest.mark.parametrize(
+    ("made", "error", "found", "allowed"),
+    [
+        (lambda n, k: torch.zeros(n), TypeError, "Tensor", "a Dataset"),
+        (lambda n, k: data(n, 3, k), ValueError, "36 x 3 in 3 classes", "36 x 64 in 3 classes"),
+        (lambda n, k: data(n, 64, 2), ValueError, "36 x 64 in 2 classes", "36 x 64 in 3 classes"),
+        (lambda n, k: data(n + 1, 64, k), ValueError, "37 x 64 in 3 classes", "36 x 64 in 3 classes"),
+        (lambda n, k: data(n, 64, k, 2), ValueError, "class of 0 examples", "12 or more in each"),
+    ],
+)
+def test_a_family_keeps_the_form_asked_for(
+    made: Any, error: type[Exception], found: str, allowed: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("metarules.tasks.families.FAMILIES", known := dict(FAMILIES))
+    for where in ("distribution", "task_form"):
+        monkeypatch.setattr(f"metarules.tasks.{where}.FAMILIES", known)
+    with pytest.raises(
+        ValueError, match=r"^name is 'glyphs', which metarules\.tasks\.families\._glyphs has; allowed: "
+    ):
+        register_family("glyphs")(made)
+    register_family("odd")(lambda draw: made(draw.form.n_examples, draw.form.n_classes))
+    with pytest.raises(error, match=f"^family 'odd' returned a? ?{found}; allowed: {allowed}$"):
+        draw_dataset(replace(PLAN.data, weights={"odd": 1.0}), "train", seeded())
+
+
+def data(n: int, n_inputs: int, n_classes: int, there: int | None = None) -> Dataset:
+    y = torch.arange(n) % (there or n_classes)
+    return Dataset("data", torch.rand(n, n_inputs), y, None, tuple(map(str, range(n_classes))))
 
 
 def test_an_own_data_set_is_on_the_command_line_of_the_evaluation(capsys: pytest.CaptureFixture[str]):

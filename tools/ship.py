@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from metarules.meta_training import Judge, JudgeSettings
 from metarules.meta_training.log import LOG, SNAPSHOTS
 from metarules.meta_training.run import RULE
 from metarules.pretrained import load_rule, save_rule
+from metarules.pretrained.own_modules import HELP, OPTION, import_modules
 from metarules.tasks import Task
 from metarules.tasks.distribution import DistributionSettings
 from metarules.update_rule import UpdateRule
@@ -116,7 +118,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs")
     parser.add_argument("--seeds-only", action="store_true", help="write local_seeds.csv and nothing else")
-    given = parser.parse_args()
+    parser.add_argument(OPTION, metavar="MODULE", help=HELP)
+    given = parser.parse_args(import_modules(sys.argv[1:]))
     torch.set_num_threads(1)
     rows, best = seeds_table(given.runs)
     write_atomically(FOLDER / "local_seeds.csv", csv_text(rows).encode())

@@ -24,7 +24,7 @@ from metarules._files import csv_text, text_table, write_atomically
 from metarules._threads import use_threads
 from metarules.base_model import WIDTHS
 from metarules.evaluation.held_out import N_TASKS, held_out, validate
-from metarules.pretrained import load_rule
+from metarules.pretrained import load_rule, own_modules
 from metarules.tasks import Task
 from metarules.update_rule import LOCAL_INPUTS, LocalRule, UpdateRule
 from metarules.update_rule.learned import BACKWARD_UPDATES
@@ -196,14 +196,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, or 2 after an error (said on stderr).
     """
-    parser = argparse.ArgumentParser(prog="python -m metarules.evaluation.ablation", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    prog, layout = "python -m metarules.evaluation.ablation", argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser.add_argument(own_modules.OPTION, metavar="MODULE", help=own_modules.HELP)
     parser.add_argument("--rule", default="local", help="a shipped name or a .safetensors file (%(default)s)")
     parser.add_argument("--out", type=Path, help="CSV file to write besides printing the table")
     parser.add_argument("--tasks", type=int, default=N_TASKS, help="held-out tasks of each kind (%(default)s)")
     parser.add_argument("--steps", type=int, default=100, help="inner steps (%(default)s)")
-    given = parser.parse_args(arguments)
     try:
+        given = parser.parse_args(own_modules.import_modules(sys.argv[1:] if arguments is None else arguments))
         check_number("--tasks", given.tasks, low=2, integer=True)
         check_number("--steps", given.steps, low=0, integer=True)
         rule = load_rule(given.rule)

@@ -6,6 +6,7 @@ python -m metarules.evaluation --rule local --data digits --json results.json
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from metarules._checks import check_number
+from metarules._checks import check_names, check_number
 from metarules.classic_rules import CLASSIC_RULES
 from metarules.evaluation.baselines import BASELINES, UnsuitableError
 from metarules.evaluation.probe import LABELS_PER_CLASS, N_SPLITS
@@ -30,7 +31,7 @@ from metarules.evaluation.results import Result, Results
 from metarules.inner_loop import DivergenceError, inner_settings
 from metarules.pretrained import own_modules
 from metarules.pretrained.finding import get_rule, rule_label, rule_names
-from metarules.tasks import DATASETS, Dataset, load_dataset
+from metarules.tasks import DATASETS, Dataset, load_dataset, read_dataset
 from metarules.update_rule import UpdateRule
 
 CHEAP = ("raw", "random_init", "pca_32", "kmeans_32", "kmeans_64")  # seconds each; ica_32 and nmf_32 on request
@@ -83,13 +84,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m metarules.evaluation",
         description="Learn a representation without labels, then read it with a few labels per class.",
+        allow_abbrev=False,
     )
     add = parser.add_argument
     rules = f"a name ({', '.join(rule_names())}) or the path of a .safetensors file; may be repeated"
     add(own_modules.OPTION, metavar="MODULE", help=own_modules.HELP)
     add("--rule", action="append", default=[], metavar="NAME", help=rules)
-    add("--data", default="digits", metavar="NAME", help=f"one of {', '.join(DATASETS)} (default: digits)")
-    option_help = "option of the data set, such as split=validation for glyphs; may be repeated"
+    data_help = f"one of {', '.join(DATASETS)}, or your own .csv, .npy, .npz or folder of images (default: digits)"
+    add("--data", default="digits", metavar="NAME", help=data_help)
+    option_help = "option of the data set, such as split=validation for glyphs, label=2 for a table; may be repeated"
     add("--data-option", action="append", default=[], metavar="KEY=VALUE", help=option_help)
     add(
         "--net", metavar="N0-N1-..", help="sizes of the base model, inputs first (default: inputs of the data-32-32-32)"
@@ -110,18 +113,30 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _dataset(name: str, options: Sequence[str]) -> Dataset:
-    if name not in DATASETS:
-        raise ValueError(f"--data is {name!r}; allowed: {', '.join(DATASETS)}")
+    file = name not in DATASETS and (name.endswith((".csv", ".npy", ".npz")) or Path(name).exists())
+    if name not in DATASETS and not file:
+        raise ValueError(f"--data is {name!r}; allowed: {', '.join(DATASETS)}, or a .csv, .npy or .npz file")
     values: dict[str, Any] = {}
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
             raise ValueError(f"--data-option is {option!r}; allowed: KEY=VALUE")
         try:
-            values[key] = json.loads(value)
+            given = json.loads(value)
         except json.JSONDecodeError:
-            values[key] = value
-    return replace(load_dataset(name, **values), name=f"{name}({', '.join(options)})" if options else name)
+            given = value
+        values[key] = tuple(given) if isinstance(given, list) else given
+    if file:
+        check_names("--data-option", values, [k for k in inspect.signature(read_dataset).parameters if k != "path"])
+        found = read_dataset(name, **values)
+    else:
+        found = load_dataset(name, **values)
+    if not isinstance(found, Dataset):
+        raise TypeError(f"data set {name!r} is a {type(found).__name__}; allowed: a function that returns a Dataset")
+    if len(found.y.unique()) < 2:
+        raise ValueError(f"--data is {name!r}, with examples of one class; allowed: two classes or more")
+    name = found.name if file else name  # no paths in results
+    return replace(found, name=f"{name}({', '.join(options)})" if options else name)
 
 
 def _protocol(options: argparse.Namespace, dataset: Dataset) -> Protocol:

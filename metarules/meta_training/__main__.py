@@ -15,6 +15,7 @@ from metarules.meta_training.plan import Plan
 from metarules.meta_training.progress import Progress
 from metarules.meta_training.ranks import RankError, Ranks
 from metarules.meta_training.run import run
+from metarules.update_rule import LocalRuleSettings, PaperRuleSettings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +63,8 @@ def _share_cores(plan: Plan, ranks: Ranks, threads: int | None) -> Workers:
         threads = told_threads() or max(1, available_cores() // ranks.size)
     check_number("threads", threads, low=1, integer=True)
     workers = min(threads, s.groups_per_step // ranks.size) if ranks.device.type == "cpu" else 1
-    channels = getattr(plan.rule, "channels", 1)  # width of the update network, where a rule has one
+    ours = isinstance(plan.rule, (LocalRuleSettings, PaperRuleSettings))  # others may mean something else by channels
+    channels = plan.rule.channels if ours else 1
     busy = use_threads(s.usual_net, s.batch_size[1], s.particles, channels)  # no more than have work to do
     torch.set_num_threads(max(1, min(busy, threads // max(1, workers))))
     return Workers(max(1, workers))

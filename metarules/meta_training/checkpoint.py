@@ -177,11 +177,16 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _group_tensors(i: int, group: Group) -> dict[str, Tensor]:
-    found = {f"group{i}/phi/{name}": t for name, t in group.phi.tensors()}
+    found = _phi_tensors(f"group{i}/phi", group.phi)
     if group.opposite is not None:
-        found |= {f"group{i}/opposite/{name}": t for name, t in group.opposite.phi.tensors()}
+        found |= _phi_tensors(f"group{i}/opposite", group.opposite.phi)
         found |= {f"group{i}/noise/{name}": t for name, t in group.opposite.noise.items()}
     return found
+
+
+def _phi_tensors(prefix: str, phi: BaseModelState) -> dict[str, Tensor]:
+    found = {f"{prefix}/{name}": t for name, t in replace(phi, extra={}).tensors()}
+    return found | {f"{prefix}/extra/{name}": t for name, t in phi.extra.items()}  # whatever the rule calls them
 
 
 def _group(trainer: MetaTrainer, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], i: int) -> Group:
@@ -198,4 +203,6 @@ def _phi(tensors: Mapping[str, Tensor], prefix: str, like: BaseModelState) -> Ba
     phi = BaseModelState.from_arrays(W, b, V, like.nonlinearity).to(like.device)
     if phi.sizes != like.sizes or phi.tasks != like.tasks or phi.dtype != like.dtype:
         raise ValueError(f"{prefix} has sizes {list(phi.sizes)}, tasks {list(phi.tasks)} and dtype {phi.dtype}")
-    return phi
+    for name, value in like.extra.items():
+        _same_shape(tensors, f"{prefix}/extra/{name}", value)
+    return replace(phi, extra={name: t.to(like.device) for name, t in _part(tensors, f"{prefix}/extra/").items()})

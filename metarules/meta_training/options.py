@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ast
+import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, make_dataclass
+from contextlib import redirect_stderr
+from dataclasses import dataclass, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
 import tyro
 
 from metarules.meta_training.plan import PRESETS, Plan, option_words, preset
+from metarules.pretrained import plain
 from metarules.pretrained.kinds import KINDS, kind_of
 from metarules.pretrained.own_modules import HELP, import_modules
 
@@ -63,7 +66,7 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
     # The first four have been read above, since all others depend on them; here they are for `--help`.
     off: Any = tyro.conf.FlagConversionOff  # switches are said as True or False, like all other values
     parts = {"train": start.train, "data": start.data, "rule": rule, "judge": start.judge, "keep": start.keep}
-    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
+    asked_for: list[tuple[str, Any] | tuple[str, Any, Any]] = [
         _option("preset", str, f"settings to start from: {', '.join(PRESETS)}", chosen.preset),
         _option("kind", str, f"kind of rule to train: {', '.join(KINDS)}", kind_of(rule).name),
         _option("import", str, HELP, "", metavar="MODULE"),
@@ -74,11 +77,37 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
         _option("device", str, "cpu or cuda", "cpu"),
         *((name, Annotated[off[type(part)], _name_of(name)], part) for name, part in parts.items()),
     ]
-    asked: Any = make_dataclass("Asked", fields, kw_only=True)  # so that the one without a default need not be first
+    asked: Any = make_dataclass("Asked", asked_for, kw_only=True)  # so that the one without a default need not be first
     with _registry:
         found = tyro.cli(asked, prog=PROGRAM, description=DESCRIPTION, args=[*rest, *_older(chosen.set)])
     plan = Plan(found.train, found.data, found.rule, found.judge, found.keep, chosen.preset)
     return Options(found.out, plan, found.resume_, found.threads_, found.device_)
+
+
+def check_command(plan: Plan) -> None:
+    """Find out before a run, by reading it back, whether the command on its card will make the rule's settings again.
+
+    Raises:
+        ValueError: settings of another kind that no option can say, by name.
+    """
+    if _reads_back(plan):
+        return
+    kind, wrong = kind_of(plan.rule), []
+    for f in fields(plan.rule):
+        value = getattr(plan.rule, f.name)
+        if not _reads_back(replace(plan, rule=replace(kind.settings(), **{f.name: value}))):
+            wrong.append(f"rule.{f.name} is {value!r}")
+    said = "; ".join(wrong) or f"rule is {plan.rule!r}"
+    raise ValueError(f"{said}, which no option can say; allowed: values that `--kind {kind.name} --help` shows how to")
+
+
+def _reads_back(plan: Plan) -> bool:
+    words = ["--preset", plan.preset, "--out", "x", *plan.options()]
+    try:
+        with redirect_stderr(io.StringIO()):
+            return bool(plain(read_options(words).plan.rule) == plain(plan.rule))
+    except (SystemExit, TypeError, ValueError):
+        return False
 
 
 def _name_of(part: str) -> Any:

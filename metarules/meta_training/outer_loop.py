@@ -146,7 +146,8 @@ class MetaTrainer:
     def new_group(self, index: int, number: int) -> Group:
         """Group `index` at the start of its unroll number `number`."""
         theta = next(self.rule.parameters())
-        return draw_group(index, number, self.settings, self.distribution, dtype=theta.dtype, device=theta.device)
+        s, dtype, device = self.settings, theta.dtype, theta.device
+        return draw_group(index, number, s, self.distribution, self.rule, dtype=dtype, device=device)
 
     def _summed(self, gradient: dict[str, Tensor], *numbers: float) -> tuple[float, ...]:
         """Add up gradients (in place) and some numbers over all processes, in one message."""

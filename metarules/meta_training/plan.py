@@ -57,13 +57,27 @@ class Plan:
 
         Only another number of glyph deformations than the preset's cannot be said by a command; the card's plan holds
         them.
+
+        Raises:
+            ValueError: other settings that no option can say; `options.check_command` finds more, by reading it back.
         """
-        before, kind = PRESETS[self.preset], kind_of(self.rule)
-        modules = [*kind.modules(self.rule), *(FAMILIES[name].make.__module__ for name in self.data.weights)]
+        modules = [
+            *kind_of(self.rule).modules(self.rule),
+            *(FAMILIES[name].make.__module__ for name in self.data.weights),
+        ]
         words = ["python", "-m", "metarules.meta_training", "--preset", self.preset, "--out", out]
         for module in dict.fromkeys(modules):
             if not module.startswith("metarules."):
                 words += ["--import", module]
+        return shlex.join(words + self.options())
+
+    def options(self) -> list[str]:
+        """The words of the command that turn the preset into this plan.
+
+        Raises:
+            ValueError: as `command`.
+        """
+        before, kind, words = PRESETS[self.preset], kind_of(self.rule), []
         rule_before = before.rule
         if type(rule_before) is not kind.settings:
             words += ["--kind", kind.name]
@@ -73,7 +87,7 @@ class Plan:
         words += _changes(rule_before, self.rule, "rule.")
         words += _changes(before.judge, self.judge, "judge.")
         words += _changes(before.keep, self.keep, "keep.")
-        return shlex.join(words)
+        return words
 
 
 def option_words(value: Any) -> list[str]:
@@ -90,10 +104,14 @@ def _changes(before: Any, after: Any, prefix: str = "") -> list[str]:
         old, new = getattr(before, f.name), getattr(after, f.name)
         name = prefix + f.name.replace("_", "-")
         if is_dataclass(new):
+            if type(old) is not type(new):
+                raise ValueError(f"{name} is {new!r}, which no option can say; allowed: a {type(old).__name__}")
             words += _changes(old, new, f"{name}.")
         elif isinstance(new, tuple) and any(is_dataclass(part) for part in new):
             for i, (part_before, part) in enumerate(zip(old, new, strict=False)):
                 words += _changes(part_before, part, f"{name}.{i}.")
+        elif plain(old) != plain(new) and str(new).startswith("-") and isinstance(new, str):
+            words += [f"--{name}={new}"]
         elif plain(old) != plain(new):
             words += [f"--{name}", *option_words(new)]
     return words

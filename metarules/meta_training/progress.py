@@ -26,6 +26,7 @@ class Progress:
     def __init__(self, total: int, *, quiet: bool = False) -> None:
         self.quiet = quiet
         self.loss: float | None = None
+        self.skipped = 0
         self.bar: Any = None
         self.total = total
 
@@ -43,6 +44,7 @@ class Progress:
         """Move the bar to a meta-step; print its validation, if it has one."""
         if step.loss == step.loss:  # not NaN
             self.loss = step.loss if self.loss is None else SMOOTHING * self.loss + (1 - SMOOTHING) * step.loss
+        self.skipped += step.skipped
         loss = "" if self.loss is None else f"loss {self.loss:.3f}"
         if not self.bar.disable:
             if self.bar.n == 0 and step.number > 1:  # resumed: what was done before says nothing of the pace
@@ -51,7 +53,8 @@ class Progress:
             self.bar.update(step.number - self.bar.n)
         if scores is not None:
             means = ", ".join(f"{kind} {float(found.mean()):.3f}" for kind, found in scores.items())
-            self.say(f"meta-step {step.number}/{self.total}: " + (f"{loss}, " if loss else "") + means)
+            skipped = f", updates skipped so far: {self.skipped}" if self.skipped else ""
+            self.say(f"meta-step {step.number}/{self.total}: " + (f"{loss}, " if loss else "") + means + skipped)
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""

@@ -16,6 +16,7 @@ from metarules.evaluation.held_out import Judge
 from metarules.meta_training.card import card, revision
 from metarules.meta_training.checkpoint import load_checkpoint, previous, save_checkpoint
 from metarules.meta_training.log import LOG, SNAPSHOTS, Log, is_snapshot_step
+from metarules.meta_training.options import check_command
 from metarules.meta_training.outer_loop import MetaStep, MetaTrainer, averaged_rule
 from metarules.meta_training.plan import Plan
 from metarules.meta_training.ranks import Ranks
@@ -56,7 +57,8 @@ def run(
     Raises:
         FileExistsError: `out` holds a run already and `resume` is not given.
         FileNotFoundError: nothing to resume.
-        ValueError: no checkpoint that can be used, or settings that do not fit each other.
+        ValueError: no checkpoint that can be used, settings that do not fit each other or that the command on the card
+            cannot say, or a run in which no update was taken.
         OSError: the folder cannot be written, or the disk is full.
         RankError: another process of the run has ended.
     """
@@ -66,10 +68,12 @@ def run(
         raise FileNotFoundError(f"out is {str(out)!r}, which holds no {CHECKPOINT}; allowed: the folder of a run")
     if not resume and (found or any((out / name).exists() for name in (LOG, RULE, SNAPSHOTS))):
         raise FileExistsError(f"out is {str(out)!r}, which holds a run already; allowed: another folder, or --resume")
+    check_command(plan)
     made_by = revision()  # of the code that runs, which may be edited before the end
     rule = plan.make_rule().to(ranks.device)
-    judge = Judge(plan.data, plan.judge, device=ranks.device, workers=workers) if ranks.first else None
     trainer = MetaTrainer(rule, plan.train, plan.data, ranks, workers)
+    dtype = next(rule.parameters()).dtype
+    judge = Judge(plan.data, plan.judge, dtype=dtype, device=ranks.device, workers=workers) if ranks.first else None
     if resume:
         _resume(trainer, found, say)
     else:
@@ -92,7 +96,7 @@ def run(
             if scores:
                 facts["validation"] = {kind: round(float(found.mean()), 4) for kind, found in scores.items()}
             save_rule(averaged_rule(trainer), out / SNAPSHOTS / f"{step.number:06d}.safetensors", facts, twin=False)
-        if scores is not None and log.best_is_last:
+        if scores is not None and log.best_is_last and trainer.skipped < trainer.number:
             save_rule(averaged_rule(trainer), out / RULE, card(trainer, plan, log, made_by))
         watch(step, scores)
 
@@ -103,6 +107,11 @@ def run(
         settle(step)
         if step.number % plan.keep.save_every == 0 or step.number == plan.train.meta_steps:
             save_checkpoint(trainer, out / CHECKPOINT)
+    if trainer.skipped == trainer.number:
+        raise ValueError(
+            f"all {trainer.number} updates were skipped, since no meta-gradient was finite, and no {RULE} was written; "
+            "allowed: a rule whose steps stay finite"
+        )
     return out / RULE
 
 

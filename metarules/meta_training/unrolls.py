@@ -63,6 +63,7 @@ def draw_group(
     number: int,
     settings: MetaTrainingSettings,
     distribution: DistributionSettings,
+    rule: UpdateRule | None = None,
     *,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
@@ -73,6 +74,7 @@ def draw_group(
         index: which of the groups, 0 .. groups - 1.
         number: 0 for its first unroll, which is cut short at random, so that groups fall out of step.
         settings, distribution: of the run.
+        rule: whose `init_extra` adds to phi; None adds nothing.
         dtype, device: of phi and the task.
     """
     generator = generator_for(settings.seed, "life", index, number)
@@ -80,11 +82,16 @@ def draw_group(
     widths = draw_widths(settings, generator)
     n = particles_for((form.n_inputs, *widths), settings)
     task = draw_tasks(distribution, form, n, generator).to(device=device, dtype=dtype)
-    return start_group(widths, task, settings, generator, number)
+    return start_group(widths, task, settings, generator, number, rule)
 
 
 def start_group(
-    widths: tuple[int, ...], task: Task, settings: MetaTrainingSettings, generator: torch.Generator, number: int = 1
+    widths: tuple[int, ...],
+    task: Task,
+    settings: MetaTrainingSettings,
+    generator: torch.Generator,
+    number: int = 1,
+    rule: UpdateRule | None = None,
 ) -> Group:
     """A group on `task`, its base models drawn anew; number 0 has its horizon shortened at random."""
     phi = init_state(
@@ -97,7 +104,10 @@ def start_group(
     horizon = draw_integer(*settings.horizon, generator, log=True)
     if number == 0:
         horizon = draw_integer(settings.truncation[0], max(horizon, settings.truncation[0]), generator)
-    return Group(phi.to(task.x.device), task, number, 0, horizon, draw_integer(*settings.batch_size, generator))
+    batch_size = draw_integer(*settings.batch_size, generator)
+    if rule is not None:
+        phi = rule.init_extra(phi, generator).detach()  # what starts from theta is no part of a truncation's graph
+    return Group(phi.to(task.x.device), task, number, 0, horizon, batch_size)
 
 
 def draw_widths(settings: MetaTrainingSettings, generator: torch.Generator) -> tuple[int, ...]:

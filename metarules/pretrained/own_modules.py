@@ -20,12 +20,14 @@ def import_modules(arguments: Sequence[str]) -> list[str]:
         The other arguments.
 
     Raises:
-        ValueError: no such module. What goes wrong inside one is its own error.
+        ValueError: no such module, or no module's name. What goes wrong inside one is its own error.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument(OPTION, dest="modules", action="append", default=[])
+    parser.add_argument(OPTION, dest="modules", action="append", nargs="?", const="", default=[])
     found, rest = parser.parse_known_args(arguments)
     for name in found.modules:
+        if not all(name.split(".")) or name.endswith(".py") or "/" in name or "\\" in name:
+            raise ValueError(f"{OPTION} is {name!r}; allowed: a module name such as my_rule, not a path")
         try:
             import_module(name)
         except ModuleNotFoundError as error:

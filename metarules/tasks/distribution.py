@@ -55,7 +55,8 @@ def draw_from(
     """Draw one data set of one of several families, each as often as its weight says.
 
     The same numbers are drawn from the generator whatever the family. `settings` holds the ranges of what is drawn; its
-    own weights are not looked at. ValueError where no family with a weight above 0 can take the form.
+    own weights are not looked at. ValueError where no family with a weight above 0 can take the form, or where the
+    one drawn returns another form; TypeError where it returns no data set.
     """
     kind, tone, distance = torch.rand(3, generator=generator).tolist()
     seed = int(torch.randint(2**31, (), generator=generator))
@@ -74,7 +75,8 @@ def draw_from(
             break
     low, high = settings.separation
     separation, inverted = low + (high - low) * distance, tone < settings.inverted_share
-    return FAMILIES[chosen].make(Draw(form, split, seed, clusters, separation, bend, inverted))
+    data = FAMILIES[chosen].make(Draw(form, split, seed, clusters, separation, bend, inverted))
+    return _checked(chosen, data, form)
 
 
 def draw_tasks(
@@ -130,6 +132,20 @@ def validation_tasks(settings: DistributionSettings, n: int, generator: torch.Ge
     check_generator(generator)
     drawn = (draw_from({kind: 1.0}, settings, settings.usual_form, "validation", generator) for _ in range(n))
     return stack_tasks([make_task(data, generator=generator) for data in drawn])
+
+
+def _checked(name: str, data: object, form: TaskForm) -> Dataset:
+    """What a family returned, held to what it was asked for."""
+    if not isinstance(data, Dataset):
+        raise TypeError(f"family {name!r} returned a {type(data).__name__}; allowed: a Dataset")
+    found, asked = (*data.x.shape, data.n_classes), (form.n_examples, form.n_inputs, form.n_classes)
+    if found != asked:
+        here, there = (f"{n} x {n_inputs} in {classes} classes" for n, n_inputs, classes in (found, asked))
+        raise ValueError(f"family {name!r} returned {here}; allowed: {there}")
+    fewest, least = int(data.y.bincount(minlength=form.n_classes).min()), form.n_examples // form.n_classes
+    if fewest < least:
+        raise ValueError(f"family {name!r} returned a class of {fewest} examples; allowed: {least} or more in each")
+    return data
 
 
 def _form(settings: DistributionSettings, form: TaskForm | None) -> TaskForm:

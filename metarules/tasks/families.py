@@ -82,16 +82,26 @@ def register_family(
         held_out: whether the "validation" split holds something that the "train" split never shows. Runs whose weights
             name such a family are validated on it.
 
+    Raises:
+        ValueError: a name that another function has.
+
     Example:
         @register_family("mine")
         def mine(draw: Draw) -> Dataset: ...
     """
 
     def enter(make: Callable[[Draw], Dataset]) -> Callable[[Draw], Dataset]:
+        known = FAMILIES.get(name)
+        if known and _path(known.make) != _path(make):  # the same path: a notebook's cell that runs again
+            raise ValueError(f"name is {name!r}, which {_path(known.make)} has; allowed: a new name")
         FAMILIES[name] = Family(make, takes, held_out)
         return make
 
     return enter
+
+
+def _path(make: Callable[[Draw], Dataset]) -> str:
+    return f"{make.__module__}.{getattr(make, '__qualname__', type(make).__qualname__)}"
 
 
 def _takes_images(form: TaskForm) -> bool:

@@ -40,7 +40,8 @@ class DistributionSettings:
     # fewest and most inputs of the other forms (log-uniform, half of them images of 8x8 to 16x16); ours: from the plane
     # to the paper's 16x16
     input_range: tuple[int, int] = (2, 256)
-    # how often each family is drawn, in proportion, among those that a form allows; one that is not named takes no part
+    # how often each family is drawn, in proportion, among those that a form allows: glyphs, decoders, handwriting,
+    # mixtures, sparse, binary, shapes, or one of your own; one that is not named takes no part
     weights: Mapping[str, float] = field(default_factory=lambda: dict(WEIGHTS), hash=False)
     # probability that a glyph task has ink 0 on paper 1 instead of ink 1 on paper 0; ours
     inverted_share: float = 0.25

@@ -23,23 +23,29 @@ class LocalRuleSettings:
     signals: int = 4  # D, signals sent down: ours, small since they are the widest traffic between layers
     readouts: int = 2  # G, channels of each low-rank product: ours; the authors use 4 with C = 64
     lr: float = 0.03  # inner step size at the start: the hand rule; the learned one stays within a factor e
-    hebb: float = 0.8  # starting coefficients: our second probe
-    decorr: float = 0.9
-    soft: float = 0.3  # ours: as good on held-out glyphs as the probe's 0.2
-    learned: float = 0.05  # every other term; ours: at 0.1 the random terms cost accuracy on held-out glyphs
+    hebb: float = 0.8  # coefficient of the term hebb at the start: our second probe
+    decorr: float = 0.9  # coefficient of the term decorr_x at the start: our second probe
+    # coefficient of the term soft at the start; ours: as good on held-out glyphs as the probe's 0.2
+    soft: float = 0.3
+    # coefficient of every other term at the start; ours: at 0.1 the random terms cost accuracy on held-out glyphs
+    learned: float = 0.05
     bias: float = 0.3  # push on every bias at the start, so that most units stay active; ours, held-out glyphs
-    temperature: float = 0.3  # of the softmax over the layer, at the start
+    temperature: float = 0.3  # temperature of the softmax over a layer's neurons at the start; it is learned
     neighbours: int = 3  # examples of the batch most like each one, where a term asks for them; ours: as first tried
     term_eps: float = 1e-3  # in N(T) = T / sqrt(eps + column mean of T^2): the hand rule's
     step_bound: float = 4.0  # change / sqrt(1 + column mean of change^2 / bound): steps stay below 2
-    backward_update: str = "identical"  # V takes W's change (paper), its own, none, or is W
+    # what becomes of V: identical (it takes W's change; paper), separate (a change of its own), fixed (none) or tied (V
+    # is W)
+    backward_update: str = "identical"
     top_signal: bool = True  # False: d^L = 0, so that what comes down is made of the hidden states alone
     decorrelation: bool = True  # lateral signal 1: the term decorr_x
     layer_stats: bool = True  # lateral signal 2: mean and RMS activity of the layer
     softmax: bool = True  # lateral signal 3: a neuron's share in a softmax over its layer, as input and as term
     term_scales: Mapping[str, float] = field(default_factory=dict, hash=False)  # factors on coefficients; 0: off
     input_scales: Mapping[str, float] = field(default_factory=dict, hash=False)  # factors on inputs; 0: off
-    terms: tuple[str, ...] = LOCAL_TERMS  # of delta-W, in the order of theta: see `local.terms.register_term` for more
+    # names of the terms that delta-W is a sum of, in the order in which theta holds their coefficients; more can be
+    # added by `local.terms.register_term`
+    terms: tuple[str, ...] = LOCAL_TERMS
 
     def __post_init__(self) -> None:
         if not isinstance(self.terms, tuple | list) or not all(isinstance(name, str) for name in self.terms):

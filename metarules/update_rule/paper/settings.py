@@ -26,7 +26,9 @@ class PaperRuleSettings:
     kernel: int = 3  # length of all convolutions but one, odd; authors' code
     top_kernel: int = 5  # length of the top network's first convolution, odd; authors' code
     lr: float = 1e-4  # inner step size; authors' code
-    backward_update: str = "identical"  # see `learned.BACKWARD_UPDATES`; authors' code: identical_updates=True
+    # what becomes of V: identical (it takes W's change; authors' code: identical_updates=True), separate (a change of
+    # its own), fixed (none) or tied (V is W)
+    backward_update: str = "identical"
     term_scales: Mapping[str, float] = field(default_factory=dict, hash=False)  # factors on a_k; 0: off
     input_scales: Mapping[str, float] = field(default_factory=dict, hash=False)  # factors on inputs of h; 0: off
 
