@@ -8,8 +8,8 @@ from importlib import import_module
 
 OPTION = "--import"
 HELP = (
-    "a module of your own to import first, so that the kinds of rules, hand-written rules, data sets and families of "
-    "tasks it registers are known; may be repeated"
+    "a module of your own to import first, so that the kinds of rules, terms, hand-written rules, data sets and "
+    "families of tasks it registers are known; may be repeated"
 )
 
 
