@@ -110,7 +110,7 @@ def test_presets_are_whole_plans(name: str):
 
 
 def test_unknown_presets_are_named():
-    with pytest.raises(ValueError, match=r"^preset is 'desktop'; allowed: demo, gpu, laptop, paper$"):
+    with pytest.raises(ValueError, match=r"^preset is 'desktop'; allowed: demo, gpu, laptop, neighbours, paper$"):
         preset("desktop")
 
 

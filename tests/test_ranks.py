@@ -80,7 +80,7 @@ def steps(n: int, save: Path, load: Path | None = None) -> list[str]:
 def assert_close(a: Path, b: Path) -> None:
     """Two checkpoints hold the same numbers to 1e-10."""
     found, wanted = (safetensors.torch.load(path.read_bytes()) for path in (a, b))
-    assert found.keys() == wanted.keys() and any(name.startswith("slot3/") for name in wanted)
+    assert found.keys() == wanted.keys() and any(name.startswith("group3/") for name in wanted)
     for name, value in wanted.items():
         torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
 

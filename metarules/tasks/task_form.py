@@ -17,9 +17,17 @@ from metarules.tasks.glyph_rendering import BROAD_GLYPHS, MAX_SIZE, MIN_SIZE, NE
 
 IMAGE_SHARE = 0.5  # ours: of the unusual forms; without it hardly one would allow glyphs
 LARGEST_IMAGE = 16  # paper
-# ours: glyphs most, the one family with real shapes; then decoders, five kinds of maps; the others are spice, so that
-# no family can be over-fitted to
-WEIGHTS = {"glyphs": 0.4, "decoders": 0.2, "mixtures": 0.1, "sparse": 0.1, "binary": 0.1, "shapes": 0.1}
+# ours: letters and handwriting most, the families with real shapes; then decoders, five kinds of maps; the others are
+# spice, so that no family can be over-fitted to
+WEIGHTS = {
+    "glyphs": 0.3,
+    "handwriting": 0.3,
+    "decoders": 0.2,
+    "mixtures": 0.1,
+    "sparse": 0.1,
+    "binary": 0.1,
+    "shapes": 0.1,
+}
 
 
 @dataclass(frozen=True)
