@@ -38,7 +38,7 @@ PLAN = Plan(
     train=SETTINGS,
     data=DISTRIBUTION,
     rule=RULE,
-    judge=JudgeSettings(tasks=2, widths=(5,), steps=3, batch_size=10, labels_per_class=2),
+    judge=JudgeSettings(tasks=2, widths=(5,), wide=(6, 5), steps=3, batch_size=10, labels_per_class=2),
     keep=KeepSettings(validate_every=2, save_every=3),
 )
 
@@ -48,7 +48,7 @@ _TINY = (
     "--horizon 2 6 --batch-size 6 10 --labels-per-class 2 --labelled-batches 2 --warm-up 2 "
     "--data.n-examples 36 --data.n-classes 3 --data.class-range 2 3 --data.input-range 3 9 "
     "--keep.save-every 2 --keep.validate-every 100000 "
-    "--judge.tasks 2 --judge.widths 5 --judge.steps 3 --judge.batch-size 10 --judge.labels-per-class 2"
+    "--judge.tasks 2 --judge.widths 5 --judge.wide 6 5 --judge.steps 3 --judge.batch-size 10 --judge.labels-per-class 2"
 )
 TINY = _TINY.split()
 SMALL_RULE = ["--rule.channels", "4", "--rule.signals", "2", "--rule.readouts", "1"]

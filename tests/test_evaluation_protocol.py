@@ -21,7 +21,7 @@ from metarules.evaluation import (
 )
 from metarules.inner_loop import DivergenceError, inner_settings
 from metarules.pretrained import save_rule, shipped_rules
-from metarules.pretrained.finding import LOCAL_START, get_rule, rule_label, rule_names
+from metarules.pretrained.finding import get_rule, rule_label, rule_names
 from metarules.tasks import Dataset, load_dataset, make_task
 from metarules.update_rule import Batch, InnerSettings, LocalRule, Trace, UpdateRule
 
@@ -217,6 +217,6 @@ def test_shipped_rule_reaches_its_number_on_digits():
     digits = load_dataset("digits")
     shipped = evaluate_rule(get_rule("local"), "local", digits, steps=100)
     assert shipped.row.accuracy >= 0.90
-    start = evaluate_rule(get_rule(LOCAL_START), LOCAL_START, digits, steps=100)
+    start = evaluate_rule(get_rule("local_start"), "local_start", digits, steps=100)
     mean, stderr = paired_difference(shipped.accuracies, start.accuracies)
     assert mean > 2 * stderr

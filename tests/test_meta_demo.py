@@ -21,7 +21,7 @@ def test_the_demo_raises_validation_by_more_than_three_standard_errors(tmp_path:
     out = tmp_path / "demo"
     after = run(out, changed(preset("demo"), train={"seed": 3}), workers=workers)
     before = out / "snapshots" / "000000.safetensors"
-    judge = Judge(DistributionSettings(), JudgeSettings(tasks=24, batch_size=100), workers=workers)
+    judge = Judge(DistributionSettings(), JudgeSettings(tasks=24, batch_size=100, wide=()), workers=workers)
     scores = [torch.cat(list(judge(load_rule(path)).values())) for path in (before, after)]
     gain = scores[1] - scores[0]
     assert gain.mean() > 3 * gain.std(correction=1) / len(gain) ** 0.5

@@ -190,7 +190,7 @@ def test_torchrun_starts_it(tmp_path: Path):
 def test_a_process_that_is_killed_ends_the_others_and_the_run_is_resumed(victim: int, tmp_path: Path):
     out = tmp_path / "run"
     words = ["-m", "metarules.meta_training", "--preset", "demo", "--out", str(out), *TINY, *SMALL_RULE]
-    processes = start([*words, "train.meta_steps=100000"])
+    processes = start([*words, "--meta-steps", "100000"])
     deadline = time.monotonic() + 60
     while not (out / "checkpoint_previous.safetensors").exists():
         assert time.monotonic() < deadline and all(process.poll() is None for process in processes)
@@ -206,7 +206,7 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_is_resumed(victim:
     assert "--resume" in error and "Traceback" not in error
     facts = safetensors.torch.load((out / "checkpoint.safetensors").read_bytes())
     assert "theta/log_lr" in facts
-    again = start([*words, "train.meta_steps=100000", "--resume"])
+    again = start([*words, "--meta-steps", "100000", "--resume"])
     changed = (out / "checkpoint.safetensors").stat().st_mtime_ns
     while (out / "checkpoint.safetensors").stat().st_mtime_ns == changed:
         assert time.monotonic() < deadline + 60 and all(process.poll() is None for process in again)

@@ -11,7 +11,6 @@ import torch
 from meta_small import DISTRIBUTION, PLAN, RULE, same, seeded, trainer
 
 from metarules.base_model import BaseModelState, LayerState, init_state
-from metarules.evaluation.held_out import KINDS
 from metarules.meta_training import Judge, JudgeSettings, validate
 from metarules.meta_training.outer_loop import averaged_rule
 from metarules.tasks import Task
@@ -106,11 +105,15 @@ def test_a_judge_scores_every_rule_on_the_same_tasks():
     judge, again = Judge(DISTRIBUTION, PLAN.judge), Judge(DISTRIBUTION, PLAN.judge)
     rule = LocalRule(RULE, generator=seeded(1))
     scores = judge(rule)
-    assert tuple(scores) == KINDS and all(score.shape == (2,) for score in scores.values())
+    kinds = ("glyphs", "decoders", "handwriting")
+    assert sorted(scores) == sorted(case for kind in kinds for case in (kind, f"{kind}_wide"))
+    assert all(score.shape == (2,) for score in scores.values())
     assert same(scores, judge(rule)) and same(scores, again(rule))
     for kind, task in judge.tasks.items():
-        how = {"widths": (5,), "steps": 3, "batch_size": 10, "labels_per_class": 2}
-        assert torch.equal(scores[kind], validate(rule, task, **how))
+        how = {"steps": 3, "batch_size": 10, "labels_per_class": 2}
+        assert torch.equal(scores[kind], validate(rule, task, widths=(5,), **how))
+        assert torch.equal(scores[f"{kind}_wide"], validate(rule, task, widths=(6, 5), **how))
+    assert list(Judge(DISTRIBUTION, replace(PLAN.judge, wide=()))(rule)) == list(judge.tasks)
     other = Judge(DISTRIBUTION, replace(PLAN.judge, seed=1))
     assert not torch.equal(judge.tasks["glyphs"].x, other.tasks["glyphs"].x)
 
@@ -124,6 +127,7 @@ def test_a_judge_scores_every_rule_on_the_same_tasks():
         ({"steps": -1}, "steps is -1; allowed: a whole number in [0, inf]"),
         ({"seed": -1}, "seed is -1; allowed: a whole number in [0, inf]"),
         ({"widths": ()}, "widths is (); allowed: a tuple of one layer width or more"),
+        ({"wide": (0,)}, "wide is 0; allowed: a whole number in [1, inf]"),
         ({"widths": (5, 0)}, "widths is 0; allowed: a whole number in [1, inf]"),
     ],
 )

@@ -77,7 +77,7 @@ def train(out: Path, lever: str, seed: int) -> None:
 
 
 def judged(path: Path, judge: Judge) -> Tensor:
-    """Accuracy on each held-out task, [kinds, tasks]."""
+    """Accuracy on each held-out task, [cases, tasks]."""
     return torch.stack(list(judge(load_rule(path)).values()))
 
 
@@ -95,7 +95,7 @@ def table(out: Path, levers: Iterable[str], seeds: Iterable[int]) -> list[dict[s
         more = (found - base).mean((0, 1))  # [tasks]
         error = float(more.std(correction=1)) / TASKS**0.5
         row = {"lever": lever, "set": LEVERS[lever]}
-        for kind, values in zip(judge.tasks, found.unbind(1), strict=True):
+        for kind, values in zip(judge.cases, found.unbind(1), strict=True):
             row |= {f"{kind}, seed {seed}": f"{float(v.mean()):.3f}" for seed, v in zip(seeds, values, strict=True)}
         rows.append({**row, "difference": f"{float(more.mean()):+.3f}", "standard error": f"{error:.3f}"})
         print(", ".join(rows[-1].values()), flush=True)

@@ -1,8 +1,9 @@
 """Judge finished runs of one setting on held-out data alone, and put the best one's rule and run into the package.
 
-    python tools/ship.py runs/laptop-0 runs/laptop-1 runs/laptop-2
+    python tools/ship.py runs/local-1 runs/local-2 runs/local-3
+    python tools/ship.py --name neighbours runs/neighbours-1 runs/neighbours-2 runs/neighbours-3
 
-Writes, beside the shipped rule: local_seeds.csv, the spread over the runs; local_held_out.csv, what the chosen rule,
+Writes, beside the shipped rule: NAME_seeds.csv, the spread over the runs; NAME_held_out.csv, what the chosen rule,
 its start, and some baselines are worth on held-out tasks, by net and by inner steps. No digit is read here: the card's
 numbers on digits come from `python -m metarules.evaluation`, afterwards.
 """
@@ -33,20 +34,23 @@ from metarules.update_rule import UpdateRule
 
 FOLDER = Path(__file__).resolve().parents[1] / "metarules" / "pretrained" / "rules"
 START = f"{SNAPSHOTS}/000000.safetensors"  # in a run's folder: theta before meta-training
-TASKS = 32  # of each kind
+TASKS = 16  # of each kind, on each net
 USUAL = (32, 32, 32)
 NETS = (USUAL, (64, 64, 32), (128, 128, 32), (256, 32), (64, 64, 64, 64, 32), (128, 128, 128, 128, 32))
 STEPS = (25, 50, 200, 400, 1000)  # besides the recommended number
 BASELINES = ("raw", "random_init", "pca_32", "kmeans_32", "kmeans_64")
 
 
-def judge(widths: tuple[int, ...] = USUAL, tasks: int = TASKS, steps: int = 100) -> Judge:
-    return Judge(DistributionSettings(), JudgeSettings(tasks=tasks, widths=widths, steps=steps), workers=Workers(2))
+def judge(widths: tuple[int, ...] = USUAL, steps: int = 100) -> Judge:
+    """On one net, half the tasks of the choice among runs."""
+    settings = JudgeSettings(tasks=TASKS // 2, widths=widths, wide=(), steps=steps)
+    return Judge(DistributionSettings(), settings, workers=Workers(2))
 
 
 def seeds_table(runs: Iterable[Path]) -> tuple[list[dict[str, str]], Path]:
-    """A row for each run, and the run with the best mean over both kinds of held-out tasks."""
-    held_out, rows, best = judge(), [], (0.0, Path())
+    """A row for each run, and the run with the best mean over all kinds of held-out tasks and both nets."""
+    held_out = Judge(DistributionSettings(), JudgeSettings(tasks=TASKS), workers=Workers(2))
+    rows, best = [], (0.0, Path())
     for run in runs:
         rule, start = load_rule(run / RULE), load_rule(run / START)
         after, before = held_out(rule), held_out(start)
@@ -54,8 +58,8 @@ def seeds_table(runs: Iterable[Path]) -> tuple[list[dict[str, str]], Path]:
         mean = float(torch.cat(list(after.values())).mean())
         best = max(best, (mean, run))
         row = {"seed": str(rule.card["seed"]), "meta-step": str(rule.card["meta_steps"])}
-        for kind in after:
-            row |= {f"{kind}, start": f"{float(before[kind].mean()):.4f}", kind: f"{float(after[kind].mean()):.4f}"}
+        for case in after:
+            row |= {f"{case}, start": f"{float(before[case].mean()):.4f}", case: f"{float(after[case].mean()):.4f}"}
         row |= {"mean": f"{mean:.4f}", "gain": f"{float(gain.mean()):.4f}", "standard error": f"{_error(gain):.4f}"}
         rows.append(row)
     return rows, best[1]
@@ -66,13 +70,13 @@ def held_out_table(rules: Mapping[str, UpdateRule]) -> list[dict[str, str]]:
     rows = []
     cases = [(widths, 100) for widths in NETS] + [(USUAL, steps) for steps in STEPS]
     for widths, steps in cases:
-        held_out = judge(widths, TASKS // 4, steps)
+        held_out = judge(widths, steps)
         for name, rule in rules.items():
             if name == "start" and steps != 100:
                 continue
             rows.append(_row(name, f"64-{'-'.join(map(str, widths))}", str(steps), held_out(rule)))
             print(rows[-1], flush=True)
-    held_out = judge(tasks=TASKS // 4)
+    held_out = judge()
     for name in BASELINES:
         rows.append(_row(name, "", "", _baseline(name, held_out)))
         print(rows[-1], flush=True)
@@ -103,10 +107,10 @@ def _baseline(name: str, held_out: Judge) -> dict[str, Tensor]:
     return scores
 
 
-def ship(run: Path) -> None:
+def ship(run: Path, name: str) -> None:
     """Copy a run's rule, log and snapshots into the package."""
-    save_rule(load_rule(run / RULE), FOLDER / "local.safetensors")
-    there = FOLDER / "local_run"
+    save_rule(load_rule(run / RULE), FOLDER / f"{name}.safetensors")
+    there = FOLDER / f"{name}_run"
     if there.exists():
         shutil.rmtree(there)
     (there / SNAPSHOTS).mkdir(parents=True)
@@ -117,18 +121,19 @@ def ship(run: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs")
-    parser.add_argument("--seeds-only", action="store_true", help="write local_seeds.csv and nothing else")
+    parser.add_argument("--name", default="local", help="of the rule in the package (%(default)s)")
+    parser.add_argument("--seeds-only", action="store_true", help="write NAME_seeds.csv and nothing else")
     parser.add_argument(OPTION, metavar="MODULE", help=HELP)
     given = parser.parse_args(import_modules(sys.argv[1:]))
     torch.set_num_threads(1)
     rows, best = seeds_table(given.runs)
-    write_atomically(FOLDER / "local_seeds.csv", csv_text(rows).encode())
+    write_atomically(FOLDER / f"{given.name}_seeds.csv", csv_text(rows).encode())
     print(csv_text(rows), flush=True)
     if given.seeds_only:
         return
-    ship(best)
-    rules = {"local": load_rule(best / RULE), "start": load_rule(best / START)}
-    write_atomically(FOLDER / "local_held_out.csv", csv_text(held_out_table(rules)).encode())
+    ship(best, given.name)
+    rules = {given.name: load_rule(best / RULE), "start": load_rule(best / START)}
+    write_atomically(FOLDER / f"{given.name}_held_out.csv", csv_text(held_out_table(rules)).encode())
 
 
 if __name__ == "__main__":

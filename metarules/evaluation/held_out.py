@@ -127,6 +127,8 @@ class JudgeSettings:
 
     tasks: int = N_TASKS  # tasks of each kind of held-out data
     widths: tuple[int, ...] = WIDTHS  # layers above the input: the net that rules are judged by on digits
+    # layers of a second net, none for no second one; ours: rules of one setting differ most on wide nets
+    wide: tuple[int, ...] = (128, 128, 32)
     steps: int = 100  # inner steps: what the card recommends
     batch_size: int = 200  # examples of an inner step: what the card recommends
     labels_per_class: int = 10  # labelled examples per class; paper: 10-shot
@@ -138,16 +140,22 @@ class JudgeSettings:
         for name, least in (("steps", 0), ("batch_size", 2), ("seed", 0)):
             check_number(name, getattr(self, name), low=least, integer=True)
         check_widths("widths", self.widths)
+        if self.wide:
+            check_widths("wide", self.wide)
 
 
 class Judge:
-    """Held-out tasks, and what a rule makes of them.
+    """Held-out tasks, and what a rule makes of them on one net or two.
 
     Args:
         distribution: of the tasks.
         settings: see there.
         dtype, device: of the rules that will be judged.
         workers: threads in which the kinds of tasks are judged side by side; one, unless given.
+
+    Attributes:
+        tasks: kind -> held-out tasks.
+        cases: what a rule is judged on: the kind, for the first net, and "kind_wide" for the second -> kind and net.
 
     Raises:
         ValueError: the tasks have too few examples for what is asked of them.
@@ -172,9 +180,16 @@ class Judge:
             )
         tasks = held_out(distribution, s.tasks, s.seed)
         self.tasks = {kind: task.to(device=device, dtype=dtype) for kind, task in tasks.items()}
-        self.how = {name: getattr(s, name) for name in ("widths", "steps", "batch_size", "labels_per_class")}
+        self.cases = {kind: (kind, s.widths) for kind in tasks}
+        if s.wide:
+            self.cases |= {f"{kind}_wide": (kind, s.wide) for kind in tasks}
+        self.how = {name: getattr(s, name) for name in ("steps", "batch_size", "labels_per_class")}
 
     def __call__(self, rule: UpdateRule) -> dict[str, Tensor]:
-        """Accuracy of each task [tasks], by kind."""
-        scores = self.workers.map(lambda task: validate(rule, task, **self.how), self.tasks.values())
-        return dict(zip(self.tasks, scores, strict=True))
+        """Accuracy of each task [tasks], by case."""
+
+        def judged(case: tuple[str, tuple[int, ...]]) -> Tensor:
+            kind, widths = case
+            return validate(rule, self.tasks[kind], widths=widths, **self.how)
+
+        return dict(zip(self.cases, self.workers.map(judged, self.cases.values()), strict=True))

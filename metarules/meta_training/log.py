@@ -23,26 +23,26 @@ class Log:
     Args:
         path: of the CSV file, made anew or taken up.
         number: meta-steps of the checkpoint.
-        kinds: of held-out tasks that the run is validated on, a column each.
+        cases: what the run is validated on (`Judge.cases`), a column each.
 
     Attributes:
-        curve: the validations so far: meta_step, minutes and an accuracy for each of `kinds`.
+        curve: the validations so far: meta_step, minutes and an accuracy for each of `cases`.
         minutes: of training so far.
     """
 
-    def __init__(self, path: Path, number: int, kinds: Sequence[str]) -> None:
-        self.path, self.kinds, self.columns = path, kinds, (*COLUMNS, *kinds)
+    def __init__(self, path: Path, number: int, cases: Sequence[str]) -> None:
+        self.path, self.cases, self.columns = path, cases, (*COLUMNS, *cases)
         rows = [row for row in _read(path) if int(row["meta_step"]) <= number]
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self.columns)
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(path, text.getvalue().encode())
-        self.curve = [self._point(row) for row in rows if row[kinds[0]]]
+        self.curve = [self._point(row) for row in rows if row[cases[0]]]
         self.minutes = float(rows[-1]["minutes"]) if rows else 0.0
 
     def write(self, step: MetaStep, minutes: float, scores: Mapping[str, Tensor] | None) -> None:
-        """Add a row; `scores` are accuracies [tasks] by kind, where this step was validated."""
+        """Add a row; `scores` are accuracies [tasks] by case, where this step was validated."""
         self.minutes = minutes
         row = {
             "meta_step": step.number,
@@ -60,12 +60,12 @@ class Log:
 
     @property
     def best_is_last(self) -> bool:
-        """True when the newest validation is the best of the run after its start (mean of all kinds)."""
-        means = [sum(point[kind] for kind in self.kinds) for point in self.curve if point["meta_step"] > 0]
+        """True when the newest validation is the best of the run after its start (mean of all cases)."""
+        means = [sum(point[kind] for kind in self.cases) for point in self.curve if point["meta_step"] > 0]
         return bool(means) and means[-1] == max(means)
 
     def _point(self, row: Mapping[str, Any]) -> dict[str, float]:
-        return {name: float(row[name]) for name in ("meta_step", "minutes", *self.kinds)}
+        return {name: float(row[name]) for name in ("meta_step", "minutes", *self.cases)}
 
 
 def _read(path: Path) -> list[dict[str, str]]:

@@ -48,7 +48,7 @@ def run(
         ranks: the processes that share the work; all call this, the first one alone writes and watches.
         workers: threads in which a step's groups are worked on side by side; the numbers are the same for any.
         watch: called after every meta-step with what it reports and, where it was validated, the accuracies [tasks] by
-            kind; first with meta-step 0.
+            case of `Judge`; first with meta-step 0.
         say: gets a line of text when there is something to tell, such as a damaged checkpoint.
 
     Returns:
@@ -79,7 +79,7 @@ def run(
     else:
         save_checkpoint(trainer, out / CHECKPOINT)  # before anything else is written: a crash can then be resumed
     # step 0 is settled after its checkpoint, all others before theirs
-    log = Log(out / LOG, trainer.number or -1, plan.data.held_out) if ranks.first else None
+    log = Log(out / LOG, trainer.number or -1, tuple(judge.cases)) if judge else None
     before = log.minutes if log else 0.0
     began = time.monotonic()
 

@@ -1,6 +1,5 @@
 """Learned rules: their kinds, save them, load them, find them by name, and the ones shipped with the package."""
 
-from metarules.pretrained.finding import LOCAL_START as LOCAL_START
 from metarules.pretrained.finding import get_rule as get_rule
 from metarules.pretrained.finding import rule_names as rule_names
 from metarules.pretrained.kinds import KINDS as KINDS

@@ -11,7 +11,7 @@ from metarules.classic_rules import get_rule as classic_rule
 from metarules.pretrained.storage import load_rule, shipped_rules, shipped_run
 from metarules.update_rule import UpdateRule
 
-LOCAL_START = "local_start"  # what the shipped `local` was before meta-training: what a learned rule has to beat
+START = "_start"  # after the name of a shipped rule: what it was before meta-training, which it has to beat
 SUFFIX = ".safetensors"
 
 
@@ -21,7 +21,7 @@ def rule_names() -> tuple[str, ...]:
     Raises:
         ValueError: a hand-written rule that was registered under the name of a learned one.
     """
-    learned = (*shipped_rules(), LOCAL_START)
+    learned = (*shipped_rules(), *(f"{name}{START}" for name in shipped_rules()))
     for name in learned:
         if name in CLASSIC_RULES:
             mine = origin(CLASSIC_RULES[name])
@@ -63,4 +63,5 @@ def get_rule(name: str, *, n_classes: int | None = None, **settings: Any) -> Upd
         raise ValueError(f"rule is {name!r}; allowed: {', '.join(known)}, or the path of a {SUFFIX} file")
     if settings:
         raise ValueError(f"settings are {', '.join(settings)}; allowed for {name!r}, whose theta fits its own: none")
-    return load_rule(shipped_run("local") / "snapshots" / "000000.safetensors" if name == LOCAL_START else name)
+    trained = name.removesuffix(START)
+    return load_rule(name if trained == name else shipped_run(trained) / "snapshots" / "000000.safetensors")

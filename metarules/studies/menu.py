@@ -35,7 +35,9 @@ def rules_beside(rule: UpdateRule) -> dict[str, UpdateRule]:
     others: dict[str, UpdateRule] = {}
     for kind in KINDS.values():
         if type(rule) is kind.rule and rule.card:
-            others["Where the learned rule started"] = kind.make(rule.settings, torch.Generator().manual_seed(0))
+            seed = rule.card.get("seed")  # theta's start is drawn from it
+            generator = torch.Generator().manual_seed(seed if isinstance(seed, int) else 0)
+            others["Where the learned rule started"] = kind.make(rule.settings, generator)
     for name, classic in CLASSIC_RULES.items():
         if type(rule) is not classic:
             other = get_rule(name)

@@ -90,7 +90,7 @@ class DistributionSettings:
 
     @property
     def held_out(self) -> tuple[str, ...]:
-        """The families that rules are validated on: our two, and others that hold something out and have a weight."""
+        """The families that rules are validated on: ours, and others that hold something out and have a weight."""
         known = WEIGHTS.keys() | self.weights.keys()
         return tuple(name for name, family in FAMILIES.items() if family.held_out and name in known)
 
