@@ -1,8 +1,8 @@
 """A leaderboard of one's own: rules ranked on held-out data, in a small JSON file.
 
-Every entry is judged on the same tasks with the same base models, batches and labels, so that two of them can be compared
-task by task. The tasks are those that meta-training runs are validated on; real data sets have no part in it, since what
-is looked at while one tunes a rule can no longer judge it.
+Every entry is judged on the same tasks with the same base models, batches and labels, so that two of them can be
+compared task by task. The tasks are those that meta-training runs are validated on; real data sets have no part in it,
+since what is looked at while one tunes a rule can no longer judge it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ from torch import Tensor
 from metarules._checks import check_choice
 from metarules._files import text_table, write_atomically
 from metarules._work import Progress, Stopped
-from metarules.classic_rules import CLASSIC_RULES
 from metarules.evaluation.baselines import baseline_features
 from metarules.evaluation.held_out import N_SETS, JudgeSettings, few_shot_features, held_out, validate
 from metarules.evaluation.locality import lateral_signals
 from metarules.evaluation.results import mean_and_stderr
 from metarules.inner_loop import start
-from metarules.pretrained.finding import LOCAL_START, get_rule, shipped_rules
+from metarules.pretrained.finding import get_rule, rule_names
 from metarules.tasks import DistributionSettings, Task
-from metarules.update_rule import UpdateRule, check_rule
+from metarules.update_rule import FunctionRule, UpdateRule, check_rule
 
 KINDS = ("glyphs", "handwriting")  # of held-out data, unless asked for otherwise: letters in unseen fonts, and strokes
 BASELINES = ("raw", "random_init", "pca_32", "kmeans_32")  # of 32 numbers, like the rules' top layer, or the inputs
 FEW = 20  # numbers that a rule may have for the second prize
-BOARD = JudgeSettings(tasks=4, batch_size=100)  # ours: a learned rule takes three seconds; a run's own has 16 tasks
+BOARD = JudgeSettings(tasks=4, wide=(), steps=50, batch_size=100)  # ours: two seconds for a learned rule; runs take 16
 _FORMAT = 1
 _LONGEST = 40  # letters of a name
 
@@ -186,10 +185,10 @@ class Leaderboard:
     def table(self) -> str:
         """The board as aligned text, and who holds the prizes."""
         names = [_KIND_NAMES.get(kind, kind) for kind in self.kinds]
-        lines = [["", "rule or baseline", *names, "mean", "numbers", "signals between neurons"]]
+        lines = [["", "rule or baseline", *names, "mean", "learned numbers", "signals between neurons"]]
         for place, e in enumerate(self.entries(), start=1):
-            numbers = "baseline" if e.numbers is None else f"{e.numbers:,}"
-            lateral = "" if e.lateral is None else ", ".join(e.lateral) or "none"
+            numbers = "" if e.numbers is None else f"{e.numbers:,}"
+            lateral = "(baseline)" if e.lateral is None else ", ".join(e.lateral) or "none"
             means = [f"{e.means[kind]:.2f}" for kind in self.kinds]
             lines.append([str(place), f"{e.name} *" if e.own else e.name, *means, f"{e.score:.2f}", numbers, lateral])
         prizes = [f"{prize}: {entry.name}" for prize, entry in self.prizes().items()]
@@ -205,8 +204,8 @@ class Leaderboard:
             name: what the board shall call it, up to 40 letters.
 
         Returns:
-            Its place, or the reason why it was not taken, in a sentence: a clause of the contract that is broken, labels
-            that it needs, a name that is taken.
+            Its place, or the reason why it was not taken, in a sentence: a clause of the contract that is broken,
+            labels that it needs, a name that is taken.
         """
         if not isinstance(name, str) or not 0 < len(name.strip()) <= _LONGEST:
             return Standing(None, f"Not ranked: name is {name!r}; allowed: 1 to {_LONGEST} letters.")
@@ -217,7 +216,7 @@ class Leaderboard:
         if not check.passed:
             first = check.failures[0]
             return Standing(None, f"Not ranked: {first.sentence}. (check_rule says more.)")
-        fit = rule if isinstance(rule, UpdateRule) else _as_function_rule(rule)
+        fit = rule if isinstance(rule, UpdateRule) else FunctionRule(rule)
         if fit.needs_labels:
             return Standing(None, "Not ranked: this rule needs labels; allowed: a rule that learns without them.")
         entry = self._judge_rule(name, fit, own=True)
@@ -299,8 +298,7 @@ class Leaderboard:
         return Entry(name, accuracies, None, None, False, name)
 
     def _field(self) -> dict[str, UpdateRule]:
-        names = [*shipped_rules(), LOCAL_START, *CLASSIC_RULES]
-        rules = {name: get_rule(name) for name in names}
+        rules = {name: get_rule(name) for name in rule_names()}
         return {name: rule for name, rule in rules.items() if not rule.needs_labels}
 
     # ---- the file
@@ -318,12 +316,6 @@ class Leaderboard:
 
 
 _KIND_NAMES = {"glyphs": "letters"}
-
-
-def _as_function_rule(rule: Any) -> UpdateRule:
-    from metarules.update_rule import FunctionRule
-
-    return FunctionRule(rule)
 
 
 def _entry(line: Mapping[str, Any]) -> Entry:

@@ -28,15 +28,15 @@ _DIFFERENT = 1e-7  # relative, in float64
 def lateral_signals(rule: UpdateRule) -> tuple[str, ...]:
     """Which signals between neurons of a layer a rule uses.
 
-    A synapse may know all about the two neurons at its ends: their activity, their bias, all their incoming and outgoing
-    weights, and what comes down to them through V. A rule that gets along with that is *strictly local*.
+    A synapse may know all about the two neurons at its ends: their activity, their bias, all their incoming and
+    outgoing weights, and what comes down to them through V. A rule that gets along with that is *strictly local*.
 
     - "activity": neuron 0 gets another bias, or (for rules that do not look at b) another weight from one input, so
       that it answers otherwise.
     - "weights": two inputs are equal on all examples; weight of neuron 0 is moved from one to the other, so that it
       answers as before. Synapses of these two inputs are left out: they know their input neuron's outgoing weights.
-    - "inputs": in a net of two layers an input without weights gets other values, so that layer 1 answers as before; the
-      second layer is looked at. A rule that compares examples by their inputs (the term `slow`) is found by it.
+    - "inputs": in a net of two layers an input without weights gets other values, so that layer 1 answers as before;
+      the second layer is looked at. A rule that compares examples by their inputs (the term `slow`) is found by it.
 
     Args:
         rule: an unsupervised rule that keeps the contract (see `check_rule`). Its present theta counts: a signal whose
@@ -82,7 +82,7 @@ def lateral_signals(rule: UpdateRule) -> tuple[str, ...]:
 
 
 def _net(rule: UpdateRule, sizes: tuple[int, ...], x: torch.Tensor) -> BaseModelState:
-    """A net after one step, since some rules (Adam) can only show later what they look at; neuron 0 sends nothing down."""
+    """A net after one step, since some rules (Adam) show later what they look at; neuron 0 sends nothing down."""
     g = torch.Generator().manual_seed(1)
     phi = init_state(sizes, settings=InitSettings(0.5, 0.3), generator=g, dtype=torch.float64)
     phi = rule(rule.init_extra(phi, g), Batch(x))

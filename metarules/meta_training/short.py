@@ -13,7 +13,7 @@ from metarules.meta_training.plan import PRESETS
 from metarules.update_rule import UpdateRule
 
 # The preset `demo` with fewer base models at a time and shorter unrolls: ours, so that a rule of a few numbers takes
-# seconds and a `LocalRule` two minutes for the usual 60 meta-steps.
+# seconds and a `LocalRule` a minute for the usual 60 meta-steps.
 SHORT = replace(PRESETS["demo"].train, meta_steps=60, particles=4, groups=4, horizon=(16, 64), warm_up=5, average=0.9)
 
 

@@ -38,7 +38,7 @@ def leaderboard_figure(entries: Sequence[Entry], prizes: dict[str, Entry] | None
     axes = style.quiet_axes(style.axes_at(figure, 2.15, bottom, 4.2, tall), "few-shot accuracy on held-out data")
     low = min(min(e.means.values()) for e in entries)
     axes.set(xlim=(max(0.0, low - 0.05), 1.0), ylim=(rows - 0.5, -0.5), yticks=[])
-    title = f"{rows} rules and baselines"
+    title = f"{rows} rules and baselines, read with ten labels per class"
     style.put_text(figure, 0.1, height - 0.09, title, size=style.TITLE, weight="bold", va="top")
     for k, (kind, (marker, colour)) in enumerate(zip(kinds, _LOOKS, strict=False)):
         axes.plot([e.means[kind] for e in entries], range(rows), marker, color=colour, markersize=7)
@@ -46,8 +46,8 @@ def leaderboard_figure(entries: Sequence[Entry], prizes: dict[str, Entry] | None
         words = f"{key} {_NAMES.get(kind, kind)}"
         style.put_text(figure, 2.15 + 1.45 * k, height - 0.55, words, color=colour, va="center")
     style.put_text(figure, 6.5, height - 0.55, "mean", va="center", color=style.MUTED, size=style.SMALL)
-    style.put_text(figure, 7.0, height - 0.55, "numbers", va="center", color=style.MUTED, size=style.SMALL)
-    heading = "signals between neurons"
+    style.put_text(figure, 6.97, height - 0.55, "numbers", va="center", color=style.MUTED, size=style.SMALL)
+    heading = "signals"
     style.put_text(figure, 7.65, height - 0.55, heading, va="center", color=style.MUTED, size=style.SMALL)
     for i, e in enumerate(entries):
         y = bottom + tall - (i + 0.5) * _ROW

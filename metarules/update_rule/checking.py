@@ -132,7 +132,9 @@ def _as_rule(rule: Any) -> UpdateRule:
     if isinstance(rule, UpdateRule):
         return rule.for_classes(_CLASSES) if rule.needs_labels else rule
     if not callable(rule):
-        raise _BreachError(f"this is of type {type(rule).__name__}; the contract wants an UpdateRule or step(phi, batch)")
+        raise _BreachError(
+            f"this is of type {type(rule).__name__}; the contract wants an UpdateRule or step(phi, batch)"
+        )
     try:
         inspect.signature(rule).bind("phi", "batch")
     except (TypeError, ValueError) as error:
@@ -193,7 +195,8 @@ def _said(error: Exception) -> str:
 
 
 def _named(thing: Any) -> str:
-    return "None" if thing is None else f"a {type(thing).__name__}"
+    name = type(thing).__name__
+    return "None" if thing is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _parts(phi: BaseModelState) -> dict[str, Tensor]:
@@ -205,8 +208,11 @@ def _differ(one: BaseModelState, other: BaseModelState) -> str | None:
     """Name of the first part in which two states differ by more than rounding."""
     others = _parts(other)
     for name, a in _parts(one).items():
+        b = others.get(name)
+        if b is None or b.shape != a.shape:
+            return name
         scale = max(float(a.detach().abs().max()), 1e-6)
-        if not bool((a - others[name]).abs().max() <= _CLOSE * scale):
+        if not bool((a - b).abs().max() <= _CLOSE * scale):
             return name
     return None
 
@@ -222,10 +228,10 @@ def _reordered(phi: BaseModelState, orders: Sequence[Tensor]) -> BaseModelState:
 def _takes_a_step(rule: UpdateRule) -> str:
     fit = _in(rule, torch.float32)
     phi = _phi(fit, dtype=torch.float32)
+    before = phi.map(torch.clone)
     after = _step(fit, phi, _batch(fit, phi))
-    moved = [name for name, t in _parts(phi).items() if not torch.equal(t, _parts(after).get(name, t))]
-    same_shapes = all(t.shape == _parts(after).get(name, t).shape for name, t in _parts(phi).items())
-    if same_shapes and not any(name.startswith("W") for name in moved):
+    pairs = zip(before.layers, after.layers, strict=False)
+    if all(torch.equal(old.W, new.W) for old, new in pairs if old.W.shape == new.W.shape):
         raise _BreachError("the step leaves every W as it was; the contract wants a step that changes W")
     return "takes phi and a batch, returns another phi"
 
@@ -300,8 +306,10 @@ def _stays_finite(rule: UpdateRule) -> str:
                 if not bool(tensor.isfinite().all()):
                     where = " with an input that never changes" if dead else ""
                     wants = "finite numbers: add a small number before you divide or take a root, and bound the step"
-                    raise _BreachError(f"{name} holds NaN or infinity after step {t}{where}; the contract wants {wants}")
-    return f"finite after {_MANY} steps, also with an input that never changes"
+                    raise _BreachError(
+                        f"{name} holds NaN or infinity after step {t}{where}; the contract wants {wants}"
+                    )
+    return f"still after {_MANY} steps, also with an input that never changes"
 
 
 def _is_deterministic(rule: UpdateRule) -> str:
@@ -376,13 +384,13 @@ def _matters(rule: UpdateRule, part: Tensor) -> bool:
 
 CLAUSES: dict[str, Callable[[UpdateRule], str]] = {
     "a step": _takes_a_step,
-    "shapes": _keeps_shapes,
     "phi untouched": _leaves_phi_alone,
+    "same again": _is_deterministic,
+    "shapes": _keeps_shapes,
     "dtype": _keeps_dtype,
     "finite": _stays_finite,
-    "same again": _is_deterministic,
     "order of examples": _ignores_order_of_examples,
     "order of neurons": _treats_neurons_alike,
     "gradients to theta": _lets_gradients_through,
 }
-_NEEDED = ("a step", "shapes", "phi untouched")  # where these are broken, the later clauses say nothing
+_NEEDED = ("a step", "phi untouched", "same again", "shapes")  # where these are broken, the later clauses say nothing
