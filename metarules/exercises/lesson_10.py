@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from metarules.base_model import BaseModelState, LayerState, forward, init_state
-from metarules.classic_rules.statistics import correlation, standardise
 from metarules.evaluation.held_out import validate
 from metarules.evaluation.locality import SIGNALS, lateral_signals
 from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
@@ -77,9 +76,7 @@ def check_own_rule(rule: Any) -> Feedback:
         )
     if got < before + _GAIN:
         return Feedback(False, "it keeps the contract, but letters are read hardly better than before learning.")
-    return Feedback(
-        True, f"it keeps the contract; letters: {before:.2f} untaught, {got:.2f} after {STEPS} of its steps."
-    )
+    return Feedback(True, f"the contract is kept; letters: {before:.2f} untaught, {got:.2f} after {STEPS} steps.")
 
 
 @errors_as_hints
@@ -144,16 +141,3 @@ def check_strictly_local(rule: Any) -> Feedback:
             False, f"strictly local, but letters are read with {got:.2f}, untaught with {before:.2f}. {why}"
         )
     return Feedback(True, f"strictly local, and letters are read with {got:.2f}, untaught with {before:.2f}.")
-
-
-def first_rule(phi: BaseModelState, batch: Batch) -> BaseModelState:
-    """A solution of the first exercise: Hebb less decorrelation, each neuron's change at one size, with decay."""
-    x, layers = forward(phi, batch.x).x, []
-    for l, p in enumerate(phi.layers, start=1):
-        below, above = standardise(x[l - 1]), standardise(x[l])
-        hebb = correlation(below, above)
-        change = hebb / (hebb.square().mean(-2, keepdim=True) + 1e-3).sqrt()
-        alike = p.W @ correlation(above, above)
-        change = change - 0.9 * alike / (alike.square().mean(-2, keepdim=True) + 1e-3).sqrt()
-        layers.append(LayerState(0.97 * p.W + 0.03 * change, p.b, p.V))
-    return phi.with_layers(layers)

@@ -1,4 +1,4 @@
-"""Meta-training with a small fixed budget in one call: enough for a lesson, or to see whether an idea is worth a run."""
+"""Meta-training with a small fixed budget in one call: for a lesson, or to see whether an idea is worth a run."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def meta_train(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> ShortRun:
-    """Meta-train a copy of a rule for a few steps, on letters, strokes and random decoders, with the package's own trainer.
+    """Meta-train a copy of a rule for a few steps, on letters, strokes and random decoders, by `MetaTrainer`.
 
     Args:
         rule: an unsupervised rule with theta.
         meta_steps: updates of theta.
-        learning_rate: AdamW's. The usual one suits hundreds of numbers near their start; two numbers that have far to go
-            want ten times more.
+        learning_rate: AdamW's. The usual one suits hundreds of numbers near their start; two numbers that have far to
+            go want ten times more.
         seed: of everything random.
         progress: called with (done, all) after every meta-step.
         stop: set it to end after the present meta-step, with what was learned by then.

@@ -14,7 +14,7 @@ _LINE = 0.145  # inches, height of a line of the labels in the margin
 
 
 class TwoAccuraciesFilm(Film):
-    """Both curves so far (strong) and to come (faint), A drawn through and B dashed, with the numbers of the step shown.
+    """Both curves so far (strong) and to come (faint), A drawn through and B dashed, with the numbers at their ends.
 
     Args:
         a, b: accuracies in [0, 1], [frames, n_splits].
@@ -75,8 +75,8 @@ class TwoAccuraciesFilm(Film):
         a, b = self.means
         others = "".join(f"; {name.replace(chr(10), ' ')} {value:.2f}" for name, value in self.baselines.items())
         return (
-            f"Two curves of few-shot accuracy over the inner steps: at step {self.steps[frame]} A has {a[frame]:.2f} and "
-            f"B {b[frame]:.2f}; at the last step {a[-1]:.2f} and {b[-1]:.2f}{others}."
+            f"Two curves of few-shot accuracy over the inner steps: at step {self.steps[frame]} A has {a[frame]:.2f} "
+            f"and B {b[frame]:.2f}; at the last step {a[-1]:.2f} and {b[-1]:.2f}{others}."
         )
 
 

@@ -144,8 +144,8 @@ def explore_beside(
 ) -> Exploration:
     """`explore` with two rules: from one seed, for as many steps, on batches of the size that the first recommends.
 
-    The base models and the batches are the same, unless the rules recommend another spread of the first weights or carry
-    something random along.
+    The base models and the batches are the same, unless the rules recommend another spread of the first weights or
+    carry something random along.
 
     Args:
         rule, other: the two rules.

@@ -132,9 +132,7 @@ def _as_rule(rule: Any) -> UpdateRule:
     if isinstance(rule, UpdateRule):
         return rule.for_classes(_CLASSES) if rule.needs_labels else rule
     if not callable(rule):
-        raise _BreachError(
-            f"this is of type {type(rule).__name__}; the contract wants an UpdateRule or step(phi, batch)"
-        )
+        raise _BreachError(f"this is {_named(rule)}; the contract wants an UpdateRule or a step(phi, batch)")
     try:
         inspect.signature(rule).bind("phi", "batch")
     except (TypeError, ValueError) as error:
@@ -176,7 +174,8 @@ def _batch(
 def _step(rule: UpdateRule, phi: BaseModelState, batch: Batch, where: str = "") -> BaseModelState:
     """A step; whatever goes wrong becomes a sentence."""
     try:
-        after = rule(phi, batch)
+        checked = rule.check(phi, batch)
+        after: Any = (rule.function if isinstance(rule, FunctionRule) else rule.step)(phi, checked)
     except Exception as error:
         if batch.y is None and "None" in str(error):
             wants = "a step that does without batch.y, which is None unless the class says needs_labels = True"
@@ -230,8 +229,7 @@ def _takes_a_step(rule: UpdateRule) -> str:
     phi = _phi(fit, dtype=torch.float32)
     before = phi.map(torch.clone)
     after = _step(fit, phi, _batch(fit, phi))
-    pairs = zip(before.layers, after.layers, strict=False)
-    if all(torch.equal(old.W, new.W) for old, new in pairs if old.W.shape == new.W.shape):
+    if all(torch.equal(old.W, new.W) for old, new in zip(before.layers, after.layers, strict=False)):
         raise _BreachError("the step leaves every W as it was; the contract wants a step that changes W")
     return "takes phi and a batch, returns another phi"
 
@@ -305,7 +303,7 @@ def _stays_finite(rule: UpdateRule) -> str:
             for name, tensor in _parts(phi).items():
                 if not bool(tensor.isfinite().all()):
                     where = " with an input that never changes" if dead else ""
-                    wants = "finite numbers: add a small number before you divide or take a root, and bound the step"
+                    wants = "finite numbers: add a small number before you divide or take a root"
                     raise _BreachError(
                         f"{name} holds NaN or infinity after step {t}{where}; the contract wants {wants}"
                     )
@@ -327,7 +325,7 @@ def _ignores_order_of_examples(rule: UpdateRule) -> str:
     fit = _in(rule, torch.float64)
     phi = _phi(fit)
     batch = _batch(fit, phi)
-    order = torch.randperm(_BATCH, generator=torch.Generator().manual_seed(2))
+    order = (5 * torch.arange(_BATCH) + 3) % _BATCH  # no example keeps its place
     other = Batch(batch.x[order], None if batch.y is None else batch.y[order])
     if name := _differ(_step(fit, phi, batch), _step(fit, phi, other)):
         wants = "a batch to be a set: sums and means over the examples, none told apart by its place"

@@ -80,10 +80,10 @@ class InnerLoopExplorer(Explorer[Exploration]):
         second = {} if beside is None else {"beside": self._add_rule(as_rule(beside))}
         self.begin(rule=label, **second, steps=steps, seed=seed)
         sight, fold = [self.make_play(), self.make_slider()], [self.make_step_button(), self.make_reset_button()]
-        rules = list(self._rules)
-        self.rule_menu = self.setting("rule", menu("Rule A" if second else "Rule", rules, label), self._on_rule)
+        names = list(self._rules)
+        self.rule_menu = self.setting("rule", menu("Rule A" if second else "Rule", names, label), self._on_rule)
         if second:
-            self.beside_menu = self.setting("beside", menu("Rule B", rules, second["beside"]))
+            self.beside_menu = self.setting("beside", menu("Rule B", names, second["beside"]))
             sight += [self.rule_menu, self.beside_menu]
         else:
             sight, fold = [*sight, *fold], [self.rule_menu]
@@ -184,8 +184,10 @@ class InnerLoopExplorer(Explorer[Exploration]):
         **settings: Any,
     ) -> Exploration:
         settings |= {"sizes": fitted(self._sizes, task), "progress": progress, "stop": stop}
-        first, *other = (self._rules[name].for_classes(task.n_classes) for name in (rule, beside) if name is not None)
-        return explore_beside(first, *other, task, **settings) if other else self._explore(first, task, **settings)
+        first = self._rules[rule].for_classes(task.n_classes)
+        if beside is None:
+            return self._explore(first, task, **settings)
+        return explore_beside(first, self._rules[beside].for_classes(task.n_classes), task, **settings)
 
     def _explore(self, rule: UpdateRule, task: Task, **settings: Any) -> Exploration:
         return explore(rule, task, **settings)
