@@ -36,7 +36,7 @@ class FunctionRule(UpdateRule):
         if not callable(function) or isinstance(function, type | UpdateRule):
             raise TypeError(f"function is {function!r}; allowed: a function from (phi, batch) to phi")
         self.function = function
-        self._label: str = label or getattr(function, "__name__", "A function")
+        self._label: str = label or str(getattr(function, "__name__", "A function"))
 
     @property
     def menu_label(self) -> str:

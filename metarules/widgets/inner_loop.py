@@ -79,17 +79,19 @@ class InnerLoopExplorer(Explorer[Exploration]):
         self._star: tuple[Exploration, Followed] | None = None
         second = {} if beside is None else {"beside": self._add_rule(as_rule(beside))}
         self.begin(rule=label, **second, steps=steps, seed=seed)
+        names, title = list(self._rules), self._fold_title
         sight, fold = [self.make_play(), self.make_slider()], [self.make_step_button(), self.make_reset_button()]
-        names = list(self._rules)
-        self.rule_menu = self.setting("rule", menu("Rule A" if second else "Rule", names, label), self._on_rule)
+        column = wide(60, 440) if second else {}  # the menu of each rule stands over its column
+        rule_menu = menu("Rule A" if second else "Rule", names, label, **column)
+        self.rule_menu = self.setting("rule", rule_menu, self._on_rule)
         if second:
-            self.beside_menu = self.setting("beside", menu("Rule B", names, second["beside"]))
-            sight += [self.rule_menu, self.beside_menu]
+            self.beside_menu = self.setting("beside", menu("Rule B", names, second["beside"], **column))
+            sight, title = [self.rule_menu, self.beside_menu, *sight], "More: steps, seed, pictures, your own data"
         else:
             sight, fold = [*sight, *fold], [self.rule_menu]
         self.steps_box = self.setting("steps", number("Inner steps"))
         self.seed_box = self.setting("seed", number("Base model seed"))
-        self.lay_out(sight, [*fold, self.steps_box, self.seed_box, *self._more_controls()], self._fold_title)
+        self.lay_out(sight, [*fold, self.steps_box, self.seed_box, *self._more_controls()], title)
 
     # ---- what is shown, as numbers
 
