@@ -68,7 +68,7 @@ def test_least_squares_is_right():
         (lambda dW, Ts: (solve(dW, Ts), 0.5), r"R^2 is 1 -"),
         (lambda dW, Ts: solve(dW, Ts)[0], "two things"),
         (lambda dW, Ts: (solve(dW, Ts)[:1], 0.5), "these are 1"),
-        (lambda dW, Ts: (..., ...), "stopped with"),
+        (lambda dW, Ts: (..., ...), "in place of the dots"),
         (lambda dW, Ts: None, "NoneType"),
         (lambda dW: dW, "stopped with TypeError"),
     ],

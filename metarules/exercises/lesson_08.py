@@ -47,9 +47,11 @@ def check_least_squares(fit: Callable[[Tensor, list[Tensor]], tuple[Tensor, floa
     first, second, noise = (torch.randn(7, 5, generator=g, dtype=torch.float64) for _ in range(3))
     first = first + 1  # a mean: with an intercept the numbers would be others
     change = 0.8 * first - 0.5 * second + 0.3 * noise
-    got = fit(change, [first, second])
+    got: Any = fit(change, [first, second])
     if not isinstance(got, (tuple, list)) or len(got) != 2:
         return Feedback(False, f"two things are wanted, the coefficients and R^2, and this is a {type(got).__name__}.")
+    if any(part is ... for part in got):
+        return Feedback(False, "write the coefficients and R^2 in place of the dots.")
     c, r2 = torch.as_tensor(got[0]).double(), float(got[1])
     if c.numel() != 2:
         return Feedback(False, f"there are two other changes, so two coefficients; these are {c.numel()}.")

@@ -189,12 +189,13 @@ def classical_fit(
         return np.array([[[get(look) for look in layers] for layers in moments] for moments in looks])
 
     def number(field: str) -> np.ndarray:
-        return stacked(lambda look: getattr(look.fit, field))
+        def get(look: _Look) -> Any:
+            return getattr(look.fit, field)
+
+        return stacked(get)
 
     names = looks[0][0][0].fit.names
-    fit = Fit(
-        names, *(stacked(lambda look, f=f: getattr(look.fit, f)) for f in ("coefficients", "r2", "alone", "lost"))
-    )
+    fit = Fit(names, number("coefficients"), number("r2"), number("alone"), number("lost"))
     backprop, left_over = stacked(lambda look: look.backprop), stacked(lambda look: look.left_over)
     return ClassicalFit(fit, numbers, tuple(steps), backprop, terms, left_over)
 

@@ -84,6 +84,7 @@ class Timeline:
         kinds: of data, in order: digits, glyphs (letters) and handwriting, the last where the run's log has it.
         task: x [K, N, n_0], one task of each kind.
         dots: which examples the points are [dots].
+        labelled: six batches with ten labels a class, of which each fits the read-out in turn, see `few_shot`.
         steps: recorded inner steps.
 
     Raises:
@@ -107,7 +108,7 @@ class Timeline:
         self.task = stack_tasks([few, *others])
         self.steps = recording_steps(steps, FRAMES)
         self.dots = fixed_sample(self.task.n_examples, DOTS)
-        self._labelled = self.task.sample_labelled(10, generator, N_SETS)
+        self.labelled = self.task.sample_labelled(10, generator, N_SETS)
         self._taught: dict[int, Taught] = {}
 
     @property
@@ -153,7 +154,7 @@ class Timeline:
         def measure(phi: BaseModelState) -> None:
             fresh = len(gates) % GATES_EVERY == 0
             gates.append(mean_gates(rule, phi.map(lambda t: t[0]), looked_at) if fresh else gates[-1])
-            accuracies.append(few_shot(phi, self._labelled, self.task.n_classes))
+            accuracies.append(few_shot(phi, self.labelled, self.task.n_classes))
 
         run = record(rule, self.task, begun, self.steps, progress=progress, stop=stop, look=measure)
         features = torch.stack([forward(phi, self.task.x).features for phi in run.states]).numpy()

@@ -31,8 +31,8 @@ def _accuracy_again():
     with torch.no_grad():
         for _ in range(timeline.step):
             phi = rule(phi, study.task.sample(100, g).x)
-        x = torch.cat([batch.x for batch in study._labelled], -2)
-        y = torch.cat([one_hot(batch.y, 10, torch.float32) for batch in study._labelled], -2)
+        x = torch.cat([batch.x for batch in study.labelled], -2)
+        y = torch.cat([one_hot(batch.y, 10, torch.float32) for batch in study.labelled], -2)
         how = MetaObjectiveSettings(ridge=3.0, standardise_features=True)
         return float(score_in_turn(forward(phi, x).features, y, 6, how).accuracy_b.mean(0)[0])
 """
