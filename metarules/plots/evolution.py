@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,8 +15,9 @@ from metarules.studies.evolution import Evolution
 
 STRONG = 6  # terms in colour: those with the largest coefficients of the run; the others stay grey
 ROWS, COLUMNS = 8, 15  # most snapshots and neurons shown by `evolution_filters`; more would be too small to look at
-_DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
-_WIDTH = 9.12  # inches, what JupyterLab leaves a notebook on a laptop
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))
+WIDTH = 9.12  # inches, what JupyterLab leaves a notebook on a laptop
+_KINDS = ((style.FORWARD, "o"), (style.BACKWARD, "s"), (style.OUTER, "^"))  # colours and markers of the held-out data
 _TILE, _GAP = 0.45, 0.05  # inches, a filter and what lies between two
 _BINS = 0.12  # width in decades of the bins the meta-loss is averaged over
 
@@ -29,25 +31,25 @@ def evolution_figure(evolution: Evolution) -> Figure:
     Returns:
         The Figure, 9.12 x 4.3 inches. The axis of meta-steps is that of log(1 + meta-step), so that 0 has its place.
     """
-    figure = style.new_figure(_WIDTH, 4.3)
+    figure = style.new_figure(WIDTH, 4.3)
     loss = _panel(figure, (0.55, 2.45, 2.9, 1.42), "Meta-loss", "dots: single meta-steps; line: their mean", False)
     steps = np.asarray(evolution.log["meta_step"], dtype=float)
-    _draw_loss(loss, _place(steps), np.asarray(evolution.log["meta_loss"], dtype=float))
+    _draw_loss(loss, place(steps), np.asarray(evolution.log["meta_loss"], dtype=float))
     judged = _panel(figure, (0.55, 0.5, 2.9, 1.25), "Few-shot accuracy on held-out tasks", "", True)
     ends = []
-    for kind, colour, marker in (("glyphs", style.FORWARD, "o"), ("decoders", style.BACKWARD, "s")):
+    for kind, (colour, marker) in zip(evolution.kinds, _KINDS * len(evolution.kinds), strict=False):
         x, y = _known(steps, evolution.log[kind], evolution.table["meta_step"], evolution.table[kind])
         if len(x):
-            judged.plot(_place(x), y, color=colour, marker=marker, markersize=3.5 if len(x) < 30 else 2, linewidth=1.6)
+            judged.plot(place(x), y, color=colour, marker=marker, markersize=3.5 if len(x) < 30 else 2, linewidth=1.6)
             ends.append((y[-1], f"{kind} {y[-1]:.2f}", colour, colour))
     box = (5.05, 0.5, 2.15, 3.37)
     mixed = _panel(figure, box, "Coefficients of the terms in the change of W", "coloured: the six largest", True)
     labels = _draw_coefficients(mixed, evolution)
     last = max([1.0, *steps, *evolution.meta_steps])
     for axes in (loss, judged, mixed):
-        _log_axis(axes, last)
-    _label_ends(figure, judged, (0.55, 0.5, 2.9, 1.25), ends)
-    _label_ends(figure, mixed, box, labels)
+        log_axis(axes, last)
+    label_ends(figure, judged, (0.55, 0.5, 2.9, 1.25), ends)
+    label_ends(figure, mixed, box, labels)
     return figure
 
 
@@ -78,7 +80,7 @@ def evolution_filters(
     shown = np.unique(np.linspace(0, len(values) - 1, min(ROWS, len(values))).round().astype(int))
     columns = min(COLUMNS, values.shape[1])
     height = 0.95 + len(shown) * (_TILE + _GAP)
-    figure = style.new_figure(_WIDTH, height)
+    figure = style.new_figure(WIDTH, height)
     style.put_text(figure, 0.1, height - 0.09, "First-layer filters", size=style.TITLE, weight="bold", va="top")
     says = "a row: the rule after so many meta-steps; a column: the same neuron; red: weight above 0, blue: below 0"
     style.put_text(figure, 0.1, height - 0.33, says, size=style.SMALL, color=style.MUTED, va="top")
@@ -99,16 +101,17 @@ def evolution_filters(
     return figure
 
 
-def _place(meta_steps: np.ndarray) -> np.ndarray:
+def place(meta_steps: np.ndarray) -> np.ndarray:
     """Where meta-steps lie on the axis."""
     return np.log10(1 + np.asarray(meta_steps, dtype=float))
 
 
-def _log_axis(axes: Axes, last: float) -> None:
+def log_axis(axes: Axes, last: float) -> None:
+    """Ticks at 0, 1, 10, 100, .. of an axis whose places are `place`."""
     ticks = [0, *(10**k for k in range(8) if 10**k <= last)]
-    names = [f"{tick:,}" for tick in ticks]
-    end = float(_place(np.array([last]))[0])
-    axes.set(xlim=(-0.05, end + 0.05), xticks=_place(np.array(ticks)), xticklabels=names)
+    names = [f"{tick:,}" if tick < 10_000 else f"{tick // 1000}k" for tick in ticks]
+    end = float(place(np.array([last]))[0])
+    axes.set(xlim=(-0.05, end + 0.05), xticks=place(np.array(ticks)), xticklabels=names)
 
 
 def _panel(figure: Figure, box: tuple[float, float, float, float], title: str, says: str, named: bool) -> Axes:
@@ -141,26 +144,50 @@ def _known(*columns: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _draw_coefficients(axes: Axes, evolution: Evolution) -> list[tuple[float, str, str, str]]:
-    x = _place(np.asarray(evolution.meta_steps))
-    terms = evolution.rules[0].settings.terms
-    size = {name: max(map(abs, evolution.table[name])) for name in terms}
-    strong = sorted(terms, key=lambda name: -size[name])[:STRONG]
+    table = np.array([evolution.table[name] for name in evolution.terms]).T
+    return draw_tracks(axes, evolution.meta_steps, table, evolution.terms)
+
+
+def draw_tracks(
+    axes: Axes,
+    meta_steps: Sequence[float],
+    values: np.ndarray,
+    names: Sequence[str],
+    strong: Sequence[int] | None = None,
+) -> list[tuple[float, str, str, str]]:
+    """Draw a track for each name over the meta-steps, the largest in colour.
+
+    Args:
+        axes: see `place` for its x.
+        meta_steps: of each snapshot.
+        values: [snapshots, names].
+        names: of the tracks.
+        strong: numbers of those in colour; by default the six that are largest somewhere.
+
+    Returns:
+        What `label_ends` takes.
+    """
+    x = place(np.asarray(meta_steps))
+    strong = strongest(values) if strong is None else list(strong)
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
     labels = []
-    for name in terms:
-        values = evolution.table[name]
-        if name in strong:
-            k = strong.index(name)
-            colour = style.class_colour(k)
-            axes.plot(x, values, color=colour, linestyle=_DASHES[k], linewidth=2, zorder=3)
-        else:
-            colour = style.MUTED
-            axes.plot(x, values, color=colour, linewidth=0.8, alpha=0.6)
-        labels.append((values[-1], f"{name} {values[-1]:+.2f}", colour, style.INK if name in strong else style.MUTED))
+    for k, name in enumerate(names):
+        look: dict[str, Any] = {"color": style.MUTED, "linewidth": 0.8, "alpha": 0.6}
+        if k in strong:
+            rank = strong.index(k)
+            look = {"color": style.class_colour(rank), "linestyle": DASHES[rank], "linewidth": 2, "zorder": 3}
+        axes.plot(x, values[:, k], **look)
+        ink = style.INK if k in strong else style.MUTED
+        labels.append((float(values[-1, k]), f"{name} {values[-1, k]:+.2f}", look["color"], ink))
     return labels
 
 
-def _label_ends(
+def strongest(values: np.ndarray) -> list[int]:
+    """Numbers of the six tracks [snapshots, names] that are largest somewhere, the largest first."""
+    return [int(k) for k in np.argsort(-np.abs(values).max(0), kind="stable")[:STRONG]]
+
+
+def label_ends(
     figure: Figure, axes: Axes, box: tuple[float, float, float, float], labels: list[tuple[float, str, str, str]]
 ) -> None:
     """Write (value, words, colour of the line, colour of the words) at the right, moved apart, each joined to its line.

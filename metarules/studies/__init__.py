@@ -14,6 +14,9 @@ backward_weights             angles between V and W, and between a rule's change
 objective                    the meta-objective on points in a plane, and its gradient
 moons                        two moons pulled apart, and where a read-out divides the plane
 evolution                    the snapshots of a meta-training run
+timeline                     the same snapshots, each teaching the same base models at every recorded step
+classical                    a rule's change of W as a weighted sum of textbook rules, and what is left over
+runs                         rules side by side, and the curves of several runs
 ============================ ==========================================================================================
 
 A study that lets a rule learn takes `progress`, called with (done, all), and `stop`, an event that, once set, ends it
@@ -25,6 +28,7 @@ from metarules.studies.backward_weights import BackwardRun as BackwardRun
 from metarules.studies.backward_weights import angle_between as angle_between
 from metarules.studies.backward_weights import backward_rule as backward_rule
 from metarules.studies.backward_weights import follow_backward_weights as follow_backward_weights
+from metarules.studies.classical import classical_fit as classical_fit
 from metarules.studies.drawing import Followed as Followed
 from metarules.studies.drawing import Follower as Follower
 from metarules.studies.evolution import Evolution as Evolution
@@ -46,7 +50,9 @@ from metarules.studies.planes import nearest_alike as nearest_alike
 from metarules.studies.planes import plane as plane
 from metarules.studies.planes import project as project
 from metarules.studies.random_net import RandomNet as RandomNet
+from metarules.studies.runs import compare_rules as compare_rules
 from metarules.studies.specimen import Specimen as Specimen
 from metarules.studies.specimen import prepare as prepare
+from metarules.studies.timeline import Timeline as Timeline
 from metarules.studies.trajectory import Exploration as Exploration
 from metarules.studies.trajectory import explore as explore

@@ -158,11 +158,28 @@ def backprop_changes(rule: UpdateRule, phi: BaseModelState, batch: Batch) -> dic
         raise ValueError("batch.y is None; allowed: class numbers [batch], to know which way backprop would go")
     if rule.needs_labels:
         return dict(rule.trace(with_transport(phi), batch).change_W)
-    acts = forward_unchecked(phi, batch.x)
-    targets = one_hot(batch.y, int(batch.y.max()) + 1, phi.dtype)
+    return readout_gradient(phi, batch.x, one_hot(batch.y, int(batch.y.max()) + 1, phi.dtype))
+
+
+@torch.no_grad()
+def readout_gradient(phi: BaseModelState, x: Tensor, targets: Tensor) -> dict[int, Tensor]:
+    """Gradient of the squared error of the best linear (ridge, lambda 1) read-out of targets, by each W.
+
+    The read-out is fitted to the top layer first and then held fixed. With targets = x it is a linear decoder, and this
+    is the gradient of an autoencoder whose decoder is always the best linear one.
+
+    Args:
+        phi: the base model.
+        x: examples [batch, n_0].
+        targets: what is read out [batch, k].
+
+    Returns:
+        Gradients [n_{l-1}, n_l], keyed by l = 1 .. L.
+    """
+    acts = forward_unchecked(phi, x)
     w = ridge_fit(acts.features, targets, ridge=1.0)
     error = acts.features @ w[:-1] + w[-1] - targets
-    return backprop_gradient(phi, acts, error @ w[:-1].T / len(batch.x))[0]
+    return backprop_gradient(phi, acts, error @ w[:-1].T / len(x))[0]
 
 
 @torch.no_grad()

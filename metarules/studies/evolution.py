@@ -21,13 +21,13 @@ from metarules._work import Progress, Stopped
 from metarules.base_model import WIDTHS, forward
 from metarules.evaluation.held_out import KINDS, N_SETS, few_shot
 from metarules.inner_loop import DivergenceError, learn, start
-from metarules.meta_training.log import LOG, SNAPSHOTS, is_snapshot_step
+from metarules.meta_training.log import COLUMNS, LOG, SNAPSHOTS, is_snapshot_step
 from metarules.pretrained import load_rule
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule
 
 ENDING = ".safetensors"
-CURVES = ("meta_step", "meta_loss", *KINDS)  # columns of the log that are read; others may stand beside them
+CURVES = ("meta_step", "meta_loss", *KINDS)  # columns that every log has; a run may be validated on further kinds
 UNKNOWN = float("nan")
 
 
@@ -39,11 +39,12 @@ class Evolution:
         rules: the snapshots in order, with their cards.
         meta_steps: the meta-step of each.
         minutes: of training before each; NaN where its card does not say.
-        table: column -> one number for each snapshot, NaN where unknown: "meta_step", "minutes", "glyphs" and
-            "decoders" (validation accuracy), "lr" (inner step size), "theta_change" (RMS of theta less the first
+        table: column -> one number for each snapshot, NaN where unknown: "meta_step", "minutes", each of `kinds`
+            (validation accuracy), "lr" (inner step size), "theta_change" (RMS of theta less the first
             snapshot's), "cosine_to_final" (of theta and the last snapshot's), then the coefficient of each of
             the rules' terms, its switch included.
-        log: `CURVES` -> one number for each meta-step logged, NaN where the log has none.
+        log: "meta_step", "meta_loss" and each of `kinds` -> one number for each meta-step logged, NaN where the log has
+            none.
     """
 
     rules: tuple[LocalRule, ...]
@@ -51,6 +52,26 @@ class Evolution:
     minutes: tuple[float, ...]
     table: Mapping[str, list[float]]
     log: Mapping[str, list[float]]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of held-out data that the run was validated on: glyphs, decoders, and handwriting or others."""
+        return _kinds(self.log)
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The terms of its rules."""
+        return tuple(self.rules[0].settings.terms)
+
+    def number_of(self, meta_step: int) -> int:
+        """Number of the snapshot of a meta-step, from 0.
+
+        Raises:
+            ValueError: there is no snapshot of it; the message lists all.
+        """
+        if meta_step not in self.meta_steps:
+            raise ValueError(f"meta_step is {meta_step!r}; allowed: {', '.join(map(str, self.meta_steps))}")
+        return self.meta_steps.index(meta_step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +117,7 @@ def evolution(folder: str | os.PathLike[str]) -> Evolution:
     for path, rule in zip(paths.values(), rules, strict=True):
         if rule.settings != rules[0].settings:
             raise ValueError(f"{path.name} has other settings than the first snapshot; allowed: snapshots of one run")
-    log = _read_log(folder / LOG)
+    log = read_log(folder / LOG)
     minutes = tuple(float(rule.card.get("minutes", UNKNOWN)) for rule in rules)
     return Evolution(rules, tuple(paths), minutes, _table(rules, tuple(paths), minutes, log), log)
 
@@ -191,15 +212,27 @@ def _load(path: Path, meta_step: int) -> LocalRule:
     return rule
 
 
-def _read_log(path: Path) -> dict[str, list[float]]:
-    """`CURVES` as numbers. A last line that a kill cut short has no end of line, and is passed over."""
+def _kinds(log: Mapping[str, list[float]]) -> tuple[str, ...]:
+    return tuple(name for name in log if name not in ("meta_step", "meta_loss"))
+
+
+def read_log(path: str | os.PathLike[str]) -> dict[str, list[float]]:
+    """The curves of a run's log.csv, as `Evolution.log`. A last line that a kill cut short is passed over.
+
+    Raises:
+        ValueError: a file that is no log, or holds a word where a number should be.
+        OSError: no such file.
+    """
+    path = Path(path)
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader([line for line in file if line.endswith("\n")])
-        missing = [name for name in CURVES if name not in (reader.fieldnames or ())]
+        found = reader.fieldnames or ()
+        missing = [name for name in CURVES if name not in found]
         if missing:
             raise ValueError(f"{path.name} lacks the column {', '.join(missing)}; allowed: all of {', '.join(CURVES)}")
         rows = list(reader)
-    return {name: [_number(path, i, name, row[name]) for i, row in enumerate(rows, start=2)] for name in CURVES}
+    wanted = [*CURVES, *(name for name in found if name not in (*CURVES, *COLUMNS))]
+    return {name: [_number(path, i, name, row[name]) for i, row in enumerate(rows, start=2)] for name in wanted}
 
 
 def _number(path: Path, line: int, name: str, text: str | None) -> float:
@@ -214,7 +247,7 @@ def _table(
 ) -> dict[str, list[float]]:
     thetas = [torch.cat([p.detach().double().flatten() for p in rule.parameters()]) for rule in rules]
     table: dict[str, list[float]] = {"meta_step": [float(n) for n in meta_steps], "minutes": list(minutes)}
-    for kind in KINDS:
+    for kind in _kinds(log):
         logged = dict(zip(log["meta_step"], log[kind], strict=True))
         table[kind] = [
             _validation(rule, kind, logged.get(n, UNKNOWN)) for rule, n in zip(rules, meta_steps, strict=True)

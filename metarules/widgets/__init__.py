@@ -17,4 +17,5 @@ from metarules.widgets.own_data import OwnData as OwnData
 from metarules.widgets.picture import Picture as Picture
 from metarules.widgets.random_net import RandomNetExplorer as RandomNetExplorer
 from metarules.widgets.rule_mixer import RuleMixer as RuleMixer
+from metarules.widgets.rule_timeline import RuleTimeline as RuleTimeline
 from metarules.widgets.show import show as show

@@ -1,0 +1,158 @@
+"""Which few terms of a rule keep most of what it gains: drop one after the other, each time the one missed least.
+
+python -m metarules.evaluation.distil --rule local --out distilled.csv
+
+Terms are chosen on some held-out tasks and judged on others, so that a lucky choice does not flatter itself. theta is
+never trained anew: a rule that was trained with few terms might do better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metarules._checks import check_names, check_number
+from metarules._files import csv_text, text_table, write_atomically
+from metarules._threads import use_threads
+from metarules.base_model import WIDTHS
+from metarules.evaluation.held_out import SEED, held_out, validate
+from metarules.pretrained import load_rule, own_modules
+from metarules.tasks import Task
+from metarules.update_rule import LocalRule, UpdateRule
+
+HOW: Mapping[str, Any] = {"steps": 30, "batch_size": 100}  # of `validate`: ours, so that all takes minutes
+
+
+@dataclass(frozen=True)
+class DistilledRow:
+    """The rule with some of its terms.
+
+    Attributes:
+        terms: those it still has.
+        dropped: the one that went last; "" for the whole rule.
+        accuracy: kind of held-out data -> mean accuracy.
+        share: of what the whole rule gains over untaught base models, mean over the kinds; 1 for the whole rule.
+    """
+
+    terms: tuple[str, ...]
+    dropped: str
+    accuracy: Mapping[str, float]
+    share: float
+
+
+def with_terms(rule: UpdateRule, terms: Sequence[str]) -> LocalRule:
+    """The same rule with only these of its terms.
+
+    Raises:
+        TypeError: another kind of rule.
+        ValueError: a name that is no term of this rule.
+    """
+    if not isinstance(rule, LocalRule):
+        raise TypeError(f"rule is a {type(rule).__name__}; allowed: a LocalRule, whose terms can be switched off")
+    check_names("terms", terms, rule.settings.terms)
+    return rule.with_scales(terms={name: 0.0 for name in rule.settings.terms if name not in terms})
+
+
+def scores(rule: UpdateRule, tasks: Mapping[str, Task], **how: Any) -> dict[str, float]:
+    """Mean accuracy of a rule on each kind of held-out tasks; keywords as for `validate`, by default `HOW`."""
+    return {kind: float(validate(rule, task, **{**HOW, **how}).mean()) for kind, task in tasks.items()}
+
+
+def share_kept(accuracy: Mapping[str, float], whole: Mapping[str, float], untaught: Mapping[str, float]) -> float:
+    """(accuracy - untaught) / (whole - untaught), each the mean over the kinds: 1 keeps all of the gain, 0 nothing."""
+    return sum(accuracy[k] - untaught[k] for k in whole) / sum(whole[k] - untaught[k] for k in whole)
+
+
+def distil(
+    rule: UpdateRule,
+    choose: Mapping[str, Task],
+    judge: Mapping[str, Task],
+    *,
+    fewest: int = 1,
+    report: Callable[[str], None] = lambda text: None,
+    **how: Any,
+) -> list[DistilledRow]:
+    """Drop terms one by one, each time the one without which the others do best.
+
+    Args:
+        rule: a `LocalRule`; terms that are switched off already stay so.
+        choose: kind -> held-out tasks that the choice is made on.
+        judge: kind -> held-out tasks for the numbers in the rows.
+        fewest: terms to end with.
+        report: is told which term goes.
+        how: keywords of `validate`, by default `HOW`.
+
+    Returns:
+        A row for the whole rule and one after every drop.
+
+    Raises:
+        TypeError, ValueError: as `with_terms` and `validate`; fewest is no whole number from 1.
+    """
+    check_number("fewest", fewest, low=1, integer=True)
+    if not isinstance(rule, LocalRule):
+        raise TypeError(f"rule is a {type(rule).__name__}; allowed: a LocalRule, whose terms can be switched off")
+    left = [name for name in rule.settings.terms if rule.settings.term_scale(name)]
+    untaught, whole = scores(rule, judge, **{**how, "steps": 0}), scores(rule, judge, **how)
+    rows = [DistilledRow(tuple(left), "", whole, 1.0)]
+    while len(left) > fewest:
+        found = {name: scores(with_terms(rule, [k for k in left if k != name]), choose, **how) for name in left}
+        least = max(found, key=lambda name: sum(found[name].values()))
+        left.remove(least)
+        accuracy = scores(with_terms(rule, left), judge, **how)
+        rows.append(DistilledRow(tuple(left), least, accuracy, share_kept(accuracy, whole, untaught)))
+        report(f"{len(left):2d} terms left, without {least}: {rows[-1].share:.2f} of the gain")
+    return rows
+
+
+def distilled_csv(rows: Sequence[DistilledRow]) -> str:
+    """The rows as CSV: number, dropped, terms (with spaces between), an accuracy for each kind, share."""
+    return csv_text([_cells(row) for row in rows])
+
+
+def _cells(row: DistilledRow) -> dict[str, str]:
+    accuracies = {kind: f"{value:.4f}" for kind, value in row.accuracy.items()}
+    first = {"number": str(len(row.terms)), "dropped": row.dropped, "terms": " ".join(row.terms)}
+    return {**first, **accuracies, "share": f"{row.share:.3f}"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line.
+
+    Args:
+        arguments: without the program's name; None takes the command line's.
+
+    Returns:
+        Exit status: 0, or 2 after an error (said on stderr).
+    """
+    prog, layout = "python -m metarules.evaluation.distil", argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=layout, allow_abbrev=False)
+    parser.add_argument(own_modules.OPTION, metavar="MODULE", help=own_modules.HELP)
+    parser.add_argument("--rule", default="local", help="a shipped name or a .safetensors file (%(default)s)")
+    parser.add_argument("--out", type=Path, help="CSV file to write besides printing the table")
+    parser.add_argument("--tasks", type=int, default=4, help="held-out tasks of each kind to choose on (%(default)s)")
+    try:
+        given = parser.parse_args(own_modules.import_modules(sys.argv[1:] if arguments is None else arguments))
+        check_number("--tasks", given.tasks, low=1, integer=True)
+        rule = load_rule(given.rule)
+        with_terms(rule, ())  # refuses other kinds before the data are rendered
+        torch.set_flush_denormal(True)  # weights that decay to nothing would slow every product down
+        use_threads((64, *WIDTHS), 100, given.tasks)
+        choose, judge = held_out(n_tasks=given.tasks), held_out(n_tasks=2 * given.tasks, seed=SEED + 1)
+        rows = distil(rule, choose, judge, report=lambda text: print(text, file=sys.stderr, flush=True))
+        print(text_table([list(_cells(rows[0])), *(list(_cells(row).values()) for row in rows)]))
+        if given.out:
+            write_atomically(given.out, distilled_csv(rows).encode())
+    except (ValueError, TypeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

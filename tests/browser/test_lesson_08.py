@@ -1,0 +1,123 @@
+"""Lesson 8 in a real JupyterLab: it runs, its accuracies are true, both sliders answer, the film plays and is saved.
+
+The tests share one page and one kernel; each finds the widget reset.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from . import lesson
+from .lab import LabServer
+from .report import Report
+from .widget import Widget
+
+pytestmark = pytest.mark.browser
+
+NAME = "08_how_a_rule_evolves.ipynb"
+
+# Accuracy on digits once more: a plain loop over the snapshot's rule, no recording, no widget.
+RECOMPUTE = """
+def _accuracy_again():
+    import torch
+    from metarules.base_model import InitSettings, forward, init_state
+    from metarules.meta_objective import MetaObjectiveSettings, one_hot, score_in_turn
+
+    study = timeline.run
+    rule = run.rules[run.number_of(timeline.meta_step)]
+    g = torch.Generator().manual_seed(study.seed)
+    settings = InitSettings(study.weight_std, rule.recommended.bias_std)
+    phi = init_state((64, 32, 32, 32), tasks=study.task.tasks, settings=settings, generator=g)
+    with torch.no_grad():
+        for _ in range(timeline.step):
+            phi = rule(phi, study.task.sample(100, g).x)
+        x = torch.cat([batch.x for batch in study.labelled], -2)
+        y = torch.cat([one_hot(batch.y, 10, torch.float32) for batch in study.labelled], -2)
+        how = MetaObjectiveSettings(ridge=3.0, standardise_features=True)
+        return float(score_in_turn(forward(phi, x).features, y, 6, how).accuracy_b.mean(0)[0])
+"""
+
+
+class Snapshots(Widget):
+    """The one `RuleTimeline` of a page."""
+
+    panels = ("embedding", "filters", "curves", "terms")
+    words = (
+        r"^The rule (?P<rule>.+) \(beside it: (?P<beside>.+?)\), inner step (?P<step>\d+) of (?P<last>\d+): "
+        r"few-shot accuracy digits (?P<digits>\d\.\d\d)"
+    )
+
+    def check_accuracy(self) -> None:
+        """The accuracy that is said is the one that an independent computation in the kernel gives."""
+        again = float(self.lab.kernel_value("_accuracy_again()", setup=RECOMPUTE))
+        assert float(self.said()["digits"]) == pytest.approx(again, abs=0.0051)
+
+
+WIDGET = Snapshots
+
+
+def test_untouched_it_tells_the_story(widget: Snapshots) -> None:
+    shown = widget.said()
+    assert shown["step"] == shown["last"] == "50" and shown["beside"] == "before meta-training"
+    assert float(shown["digits"]) > 0.85
+    widget.check_accuracy()
+
+
+def test_scrubbing_is_fast_and_the_number_true(widget: Snapshots, report: Report) -> None:
+    lab, before = widget.lab, widget.pictures()
+    lesson.measure_redraw(lab, widget.slider, widget.all_panels, "scrubbing the inner steps", report)
+    assert widget.changed(before) == set(widget.panels)
+    widget.check_accuracy()
+
+
+def test_another_snapshot_is_taught_once(widget: Snapshots, report: Report) -> None:
+    lab, busy, result = widget.lab, [], []
+    here = widget.said()["rule"]
+    for _ in range(4):
+        until = {"busy": widget.says("^Learning "), "result": widget.says(r"^The rule (?!" + here + r" \()")}
+        times = lab.timed_all(lambda: lab.press_slider("metarules-snapshot", "ArrowLeft"), until)
+        busy.append(times["busy"])
+        result.append(times["result"])
+        lab.wait_for_quiet(widget.status)
+        here = widget.said()["rule"]
+        widget.check_accuracy()
+    assert report.add(lab.name, "busy sign of a new snapshot", busy, bound=lesson.BUSY_SIGN) < lesson.BUSY_SIGN
+    assert report.add(lab.name, "result of a new snapshot", result, bound=lesson.RESULT) < lesson.RESULT
+    known = [
+        lab.timed(lambda: lab.press_slider("metarules-snapshot", "ArrowRight"), widget.says(r"^The rule (?!" + here))
+    ]
+    assert report.add(lab.name, "redraw of a known snapshot", known, bound=lesson.REDRAW) < lesson.REDRAW
+
+
+def test_play_teaches_all_and_shows_the_film(widget: Snapshots) -> None:
+    lab = widget.lab
+    play = lab.find("metarules-play").locator("button").first
+    lab.timed(play.click, widget.says("^Learning with .* snapshots|^The rule before"))
+    lab.wait_for("() => /^The rule after [1-9]/.test(document.querySelector('.metarules-status').innerText.trim())", 90)
+    widget.reset()
+    assert widget.said()["step"] == "50"
+
+
+def test_a_bad_number_is_answered_with_a_sentence(widget: Snapshots) -> None:
+    lab = widget.lab
+    lab.unfold("metarules-fold")
+    before = widget.pictures()
+    for control in ("metarules-seed", "metarules-steps", "metarules-spread"):
+        lab.timed(lambda control=control: lab.fill_number(control, -3), widget.says("did not work.*-3"))
+        assert widget.changed(before) == set()
+        assert "Traceback" not in lab.text(".jp-OutputArea")
+        widget.reset()
+
+
+def test_a_film_is_written(widget: Snapshots, lab_server: LabServer) -> None:
+    lab = widget.lab
+    lab.unfold("metarules-fold")
+    lab.choose("metarules-gif-along", "the inner steps")
+    lab.timed(lambda: lab.click("metarules-gif"), widget.says(r"^Wrote rule_evolves\.gif: 26 frames"))
+    written = lab_server.notebooks / "rule_evolves.gif"
+    assert written.read_bytes()[:6] == b"GIF89a"
+    written.unlink()
+
+
+class TestLesson(lesson.EveryLesson):
+    """What every lesson must show."""

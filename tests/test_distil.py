@@ -1,0 +1,85 @@
+"""Distilling a rule: each row is the rule with those terms, the least missed goes first, and the file says the same."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+import torch
+
+from metarules.classic_rules import get_rule
+from metarules.evaluation.distil import distil, distilled_csv, main, scores, share_kept, with_terms
+from metarules.evaluation.held_out import held_out, validate
+from metarules.pretrained import save_rule
+from metarules.tasks.distribution import DistributionSettings
+from metarules.update_rule import LocalRule, LocalRuleSettings
+
+HOW = {"steps": 2, "batch_size": 20, "widths": (6, 5), "labels_per_class": 2}
+
+
+@pytest.fixture(scope="module")
+def rule() -> LocalRule:
+    return LocalRule(LocalRuleSettings(channels=4, signals=2, readouts=1, terms=("hebb", "decorr_x", "soft", "w_base")))
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    return held_out(DistributionSettings(n_examples=200), n_tasks=2)
+
+
+def test_rows_are_measured_and_the_least_missed_goes(rule: LocalRule, tasks):
+    said: list[str] = []
+    rows = distil(rule, tasks, tasks, fewest=2, report=said.append, **HOW)
+    assert [len(row.terms) for row in rows] == [4, 3, 2] and len(said) == 2
+    assert rows[0].share == 1 and rows[0].dropped == ""
+    for before, after in zip(rows, rows[1:], strict=False):
+        assert set(before.terms) - set(after.terms) == {after.dropped}
+        without = {
+            name: sum(
+                float(validate(with_terms(rule, [k for k in before.terms if k != name]), t, **HOW).mean())
+                for t in tasks.values()
+            )
+            for name in before.terms
+        }
+        assert without[after.dropped] == max(without.values()), "chosen by an independent search"
+    for row in rows:
+        off = rule.with_scales(terms={k: 0.0 for k in rule.settings.terms if k not in row.terms})
+        assert row.accuracy == {kind: float(validate(off, t, **HOW).mean()) for kind, t in tasks.items()}
+    table = list(csv.DictReader(io.StringIO(distilled_csv(rows))))
+    assert [row["number"] for row in table] == ["4", "3", "2"]
+    assert table[2]["terms"].split() == list(rows[2].terms) and float(table[1]["share"]) == pytest.approx(
+        rows[1].share, abs=1e-3
+    )
+
+
+def test_a_share_is_of_the_gain_over_untaught_models(rule: LocalRule, tasks):
+    assert share_kept({"a": 0.75, "b": 0.6}, {"a": 0.8, "b": 0.7}, {"a": 0.4, "b": 0.3}) == pytest.approx(0.65 / 0.8)
+    off = with_terms(rule, ())
+    assert torch.equal(torch.tensor(list(off.settings.term_scales.values())), torch.zeros(4))
+    assert scores(rule, tasks, **{**HOW, "steps": 0}) == scores(off, tasks, **{**HOW, "steps": 0})
+
+
+def test_bad_input_is_named(rule: LocalRule, tasks):
+    with pytest.raises(TypeError, match="rule is a Hebb; allowed: a LocalRule"):
+        with_terms(get_rule("hebb"), ())
+    with pytest.raises(TypeError, match="rule is a Hebb; allowed: a LocalRule"):
+        distil(get_rule("hebb"), tasks, tasks)
+    with pytest.raises(ValueError, match="nonsense"):
+        with_terms(rule, ["nonsense"])
+    with pytest.raises(ValueError, match="fewest is 0"):
+        distil(rule, tasks, tasks, fewest=0)
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path, capsys):
+    assert main(["--rule", "nobody"]) == 2 and "'nobody'; allowed" in capsys.readouterr().err
+    assert main(["--tasks", "0"]) == 2 and "--tasks is 0" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_command_writes_its_file(tmp_path: Path, rule: LocalRule, capsys):
+    path = save_rule(rule, tmp_path / "rule.safetensors", {})
+    assert main(["--rule", str(path), "--tasks", "1", "--out", str(tmp_path / "few.csv")]) == 0
+    rows = list(csv.DictReader((tmp_path / "few.csv").open()))
+    assert [row["number"] for row in rows] == ["4", "3", "2", "1"] and rows[0]["share"] == "1.000"
