@@ -3,35 +3,101 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
-import tempfile
+import re
+import secrets
+import stat
+import sys
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+_REFUSED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # what file systems without fsync answer
+_HOUR = 3600.0  # seconds; no file takes that long to write
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` through a temporary neighbour, so that a crash or a full disk leaves the old file.
+
+    A new file gets the mode that the umask allows, an old one keeps its own; a link stays, and the file it leads to is
+    replaced; "~" is the home folder; what is no file, such as /dev/null, is written to. Neighbours that a killed
+    process has left are removed.
 
     Args:
         path: where to; missing parent folders are made.
         content: the whole file.
 
     Raises:
-        OSError: the folder cannot be written or the disk is full; `path` is then as it was.
+        OSError: the folder or the file cannot be written or the disk is full; `path` is then as it was.
     """
+    path = Path(os.path.expanduser(path))
+    mode = path.stat().st_mode if path.exists() else None
+    if mode is not None and not stat.S_ISREG(mode):
+        path.write_bytes(content)
+        return
+    if mode is not None and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    remove_leftovers(path.parent, path.name, older_than=_HOUR)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:  # not by tempfile, which lets nobody else read it, whatever the umask
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+            _sync(file.fileno())
+        if mode is not None:
+            with suppress(OSError):  # some file systems have no modes
+                os.chmod(temporary, stat.S_IMODE(mode))
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path, name: str = "", older_than: float = 0.0) -> None:
+    """Remove temporary files of `write_atomically` that nobody will finish.
+
+    Args:
+        folder: where they are; there need not be any.
+        name: of the file they were to become; all, unless given.
+        older_than: age in seconds of those that are removed. 0 is for a folder that nobody else writes to.
+    """
+    ours = re.compile(rf"\.{re.escape(name) or '.+'}\.[0-9a-f]{{8}}\.tmp")
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if ours.fullmatch(path.name) and time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder last through a power cut, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _sync(handle: int) -> None:
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+
+
+def print_whole(text: str) -> None:
+    """Print a text and see that it goes out; a reader that has gone, such as `head`, is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed when Python ends
 
 
 def csv_text(rows: Sequence[Mapping[str, str]]) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from metarules._checks import check_number, check_tensor
 
 NORM_EPS = 1e-12  # least squared norm a row or feature is divided by; what TensorFlow's l2_normalize uses
+SingularError = torch.linalg.LinAlgError  # type: ignore[attr-defined]  # of features that no ridge fit can be solved for
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,15 @@ def test_the_command_writes_the_table_it_prints(tmp_path: Path, monkeypatch, cap
     printed = capsys.readouterr()
     assert f"{float(rows[1]['glyphs']):.3f}" in printed.out and "[34/34] top signal" in printed.err
 
+    def stopped(text: str) -> None:
+        if text.startswith("[3/"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_to_stderr", stopped)
+    assert main(["--rule", str(path), "--out", str(out), "--tasks", "2", "--steps", "1"]) == 130
+    assert list(csv.DictReader(out.read_text().splitlines())) == rows[:2]
+    assert capsys.readouterr().err == "stopped after 2 rows\n"
+
 
 def test_the_command_refuses_with_a_sentence(capsys):
     assert main(["--rule", "nobody"]) == 2 and "error: name_or_path is 'nobody'; allowed" in capsys.readouterr().err

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from metarules import _files
 from metarules._checks import check_choice, check_names, check_new_name, check_number, check_tensor
-from metarules._files import csv_text, write_atomically
+from metarules._files import csv_text, remove_leftovers, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -75,6 +80,64 @@ def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path, monkeypatch):
     monkeypatch.undo()
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes, links and devices")
+def test_a_file_gets_the_umasks_mode_and_keeps_its_own(tmp_path, monkeypatch):
+    before = os.umask(0o077)
+    try:
+        write_atomically(tmp_path / "private", b"1")
+        os.umask(0o002)
+        write_atomically(tmp_path / "shared", b"1")
+    finally:
+        os.umask(before)
+    assert [oct((tmp_path / name).stat().st_mode & 0o777) for name in ("private", "shared")] == ["0o600", "0o664"]
+    (tmp_path / "private").chmod(0o640)
+    write_atomically(tmp_path / "private", b"2")
+    assert (tmp_path / "private").stat().st_mode & 0o777 == 0o640
+    (tmp_path / "link").symlink_to("shared")
+    write_atomically(tmp_path / "link", b"2")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "shared").read_bytes() == b"2"
+    write_atomically(Path("/dev/null"), b"3")
+    assert Path("/dev/null").is_char_device()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write_atomically(Path("~/mine"), b"4")
+    assert (tmp_path / "mine").read_bytes() == b"4" and not (tmp_path / "~").exists()
+
+
+def test_file_systems_without_modes_and_syncs_do(tmp_path, monkeypatch):
+    def refuses(*_):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuses)
+    monkeypatch.setattr(os, "chmod", refuses)
+    for content in (b"old", b"new"):
+        write_atomically(tmp_path / "file", content)
+        assert (tmp_path / "file").read_bytes() == content
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    names = [".file.0123abcd.tmp", ".file.89abcdef.tmp", ".other.0123abcd.tmp", ".file.mine.tmp", "file.0123abcd.tmp"]
+    for name in names:
+        (tmp_path / name).touch()
+    os.utime(tmp_path / names[0], (0, 0))
+    write_atomically(tmp_path / "file", b"")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["file", *names[1:]])  # the second may be in the making
+    remove_leftovers(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".file.mine.tmp", "file", "file.0123abcd.tmp"]
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    code = (
+        "import importlib.util as u, sys; s = u.spec_from_file_location('f', sys.argv[1]); f = u.module_from_spec(s); "
+    )
+    code += "s.loader.exec_module(f); [f.print_whole('x' * 9999) for _ in range(99)]; sys.exit(3)"
+    words = [sys.executable, "-c", code, _files.__file__]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 3
 
 
 def test_a_table_reads_back_as_it_was():

@@ -14,7 +14,7 @@ import torch
 
 from metarules.base_model import BaseModelState
 from metarules.classic_rules import CLASSIC_RULES
-from metarules.evaluation import Results, cli
+from metarules.evaluation import Results, cli, evaluate_baseline
 from metarules.pretrained import save_rule
 from metarules.tasks import DATASETS, Dataset
 from metarules.update_rule import Batch, LocalRule, Trace, UpdateRule
@@ -128,6 +128,31 @@ def test_a_rule_that_diverges_costs_its_row_and_the_exit_status(
     printed = capsys.readouterr()
     assert "skipped wild: the rule diverged" in printed.err
     assert [line.split()[-6] for line in printed.out.splitlines()] == ["representation", "raw"]
+
+
+def test_rows_are_kept_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    out, seen = tmp_path / "out.json", []
+
+    def evaluated(name: str, *arguments: Any) -> Any:
+        seen.append([row.representation for row in Results.read_json(out).rows] if out.exists() else None)
+        if name == "kmeans_32":
+            raise KeyboardInterrupt
+        return evaluate_baseline(name, *arguments)
+
+    monkeypatch.setattr(cli, "evaluate_baseline", evaluated)
+    words = [*SMALL, "--baselines", "raw", "pca_32", "kmeans_32", "kmeans_64", "--json", str(out)]
+    assert cli.main(words) == 130
+    assert seen == [None, ["raw"], ["raw", "pca_32"]]
+    found = Results.read_json(out)
+    assert [row.representation for row in found.rows] == ["raw", "pca_32"]
+    assert found.skipped == dict.fromkeys(("kmeans_32", "kmeans_64"), "not evaluated yet")
+    said = capsys.readouterr()
+    assert "pca_32" in said.out and "stopped after 2 of 4 rows" in said.err
+    out.unlink()
+    monkeypatch.setattr(cli, "evaluate_baseline", evaluate_baseline)
+    monkeypatch.setattr(cli, "print_whole", lambda text: seen.append(Results.read_json(out).skipped))
+    assert cli.main([*SMALL, "--baselines", "raw", "--json", str(out)]) == 0
+    assert seen[-1] == {}  # written before it is printed
 
 
 @pytest.mark.parametrize(

@@ -333,7 +333,7 @@ def test_the_command_line_runs_and_resumes(
         (["--particles", "-1"], "particles is -1; allowed: a whole number in [1, inf]"),
         (["--learning-rate", "0"], "learning_rate is 0.0; allowed: a number in (0, inf]"),
         (["--threads", "0"], "threads is 0; allowed: a whole number in [1, inf]"),
-        (["--preset", "desktop"], "preset is 'desktop'; allowed: demo, gpu, laptop, paper"),
+        (["--preset", "desktop"], "preset is 'desktop'; allowed: demo, gpu, laptop, neighbours, paper"),
         (["--device", "tpu"], "device is 'tpu'; allowed: cpu"),
         (["--kind", "hebb"], "kind is 'hebb'; allowed: "),
         (["--import", "nowhere"], "--import is 'nowhere'; allowed: a module that Python finds from here"),

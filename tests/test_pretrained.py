@@ -307,6 +307,36 @@ def test_truncated_files_are_refused_at_every_length(path: Path):
         load_rule(path)
 
 
+def test_a_flipped_bit_of_theta_or_card_is_noticed(path: Path):
+    whole = save_rule(local(), path, {"counts": {10: 1, 9: 2}}).read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    card = range(whole.index(b"channels"), whole.index(b"sha256"), 97)
+    for place in (*card, *range(header, len(whole), (len(whole) - header) // 60)):
+        spoilt = bytearray(whole)
+        spoilt[place] ^= 1 << place % 7  # an ASCII character becomes another one
+        path.write_bytes(spoilt)
+        with pytest.raises(ValueError, match=r"mine\.safetensors "):
+            load_rule(path)
+    path.write_bytes(whole)
+    rule = load_rule(path)
+    assert "sha256" not in rule.card and "sha256" not in path.with_suffix(".json").read_text()
+    spoilt = bytearray(whole)
+    spoilt[-1] ^= 1
+    path.write_bytes(spoilt)
+    said = r"mine\.safetensors is damaged: its contents do not fit their digest; allowed: an unaltered file"
+    with pytest.raises(ValueError, match=said):
+        load_rule(path)
+    safetensors.torch.save_file(dict(rule.named_parameters()), path, {"metarules": json.dumps(rule.card)})
+    assert load_rule(path).card == rule.card  # as files were before they had a digest
+
+
+def test_home_is_where_the_tilde_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert save_rule(local(), "~/x.safetensors") == tmp_path / "x.safetensors"
+    assert load_rule("~/x.safetensors").card["kind"] == "local" and not (tmp_path / "~").exists()
+
+
 @pytest.mark.usefixtures("no_pickle")
 @pytest.mark.parametrize("kind", ["torch.save", "torch.save, old", "pickle 0", "pickle 2", "pickle 5"])
 def test_pickles_are_never_loaded(kind: str, path: Path):

@@ -82,7 +82,7 @@ def judged(path: Path, judge: Judge) -> Tensor:
 
 
 def table(out: Path, levers: Iterable[str], seeds: Iterable[int]) -> list[dict[str, str]]:
-    """A row for each lever that is done for all seeds; differences are paired, task by task, seed by seed."""
+    """A row for each lever that is done for all seeds, written one by one; differences are paired, task by task."""
     judge = Judge(DistributionSettings(), JudgeSettings(tasks=TASKS))
     seeds, rows = list(seeds), []
     base: Tensor | None = None
@@ -98,6 +98,7 @@ def table(out: Path, levers: Iterable[str], seeds: Iterable[int]) -> list[dict[s
         for kind, values in zip(judge.cases, found.unbind(1), strict=True):
             row |= {f"{kind}, seed {seed}": f"{float(v.mean()):.3f}" for seed, v in zip(seeds, values, strict=True)}
         rows.append({**row, "difference": f"{float(more.mean()):+.3f}", "standard error": f"{error:.3f}"})
+        write_atomically(TABLE, csv_text(rows).encode())
         print(", ".join(rows[-1].values()), flush=True)
     return rows
 
@@ -113,9 +114,7 @@ def main() -> None:
         jobs = [(lever, seed) for lever in LEVERS for seed in given.seeds]
         with ThreadPoolExecutor(given.workers) as pool:
             list(pool.map(lambda job: train(given.out, *job), jobs))
-    rows = table(given.out, LEVERS, given.seeds)
-    if rows:
-        write_atomically(TABLE, csv_text(rows).encode())
+    table(given.out, LEVERS, given.seeds)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_number
-from metarules._files import csv_text, text_table, write_atomically
+from metarules._files import csv_text, print_whole, text_table, write_atomically
 from metarules._threads import use_threads
 from metarules.base_model import WIDTHS
 from metarules.evaluation.held_out import N_TASKS, held_out, validate
@@ -124,7 +124,12 @@ def rebuilt(rule: LocalRule, **switches: Any) -> LocalRule:
 
 
 def ablation(
-    rule: UpdateRule, tasks: Mapping[str, Task], *, report: Callable[[str], None] = lambda text: None, **how: Any
+    rule: UpdateRule,
+    tasks: Mapping[str, Task],
+    *,
+    report: Callable[[str], None] = lambda text: None,
+    keep: Callable[[Sequence[AblationRow]], None] = lambda rows: None,
+    **how: Any,
 ) -> list[AblationRow]:
     """Validation accuracy of every variant of a rule.
 
@@ -132,6 +137,7 @@ def ablation(
         rule: a `LocalRule`.
         tasks: kind -> held-out tasks [tasks, N, n_0], at least two, as `held_out` makes them.
         report: is told which variant is next.
+        keep: is given the rows so far, after each.
         how: keywords of `validate`: widths, steps, batch_size, labels_per_class, seed.
 
     Returns:
@@ -151,6 +157,7 @@ def ablation(
         scores = {kind: validate(variant, task, **how) for kind, task in tasks.items()}
         whole = whole or scores
         rows.append(_row(what, scores, whole))
+        keep(rows)
     return rows
 
 
@@ -194,15 +201,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes the command line's.
 
     Returns:
-        Exit status: 0, or 2 after an error (said on stderr).
+        Exit status: 0, 2 after an error (said on stderr), 130 when stopped by hand; rows that were done are kept.
     """
     prog, layout = "python -m metarules.evaluation.ablation", argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=layout, allow_abbrev=False)
     parser.add_argument(own_modules.OPTION, metavar="MODULE", help=own_modules.HELP)
     parser.add_argument("--rule", default="local", help="a shipped name or a .safetensors file (%(default)s)")
-    parser.add_argument("--out", type=Path, help="CSV file to write besides printing the table")
+    parser.add_argument("--out", type=Path, help="CSV file to write, after every row, besides printing the table")
     parser.add_argument("--tasks", type=int, default=N_TASKS, help="held-out tasks of each kind (%(default)s)")
     parser.add_argument("--steps", type=int, default=100, help="inner steps (%(default)s)")
+    rows: list[AblationRow] = []
+    status = 0
+
+    def keep(found: Sequence[AblationRow]) -> None:
+        rows[:] = found
+        if given.out:
+            write_atomically(given.out, ablation_csv(rows).encode())
+
     try:
         given = parser.parse_args(own_modules.import_modules(sys.argv[1:] if arguments is None else arguments))
         check_number("--tasks", given.tasks, low=2, integer=True)
@@ -211,14 +226,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         variants(rule)  # refuses other kinds before the data are rendered
         torch.set_flush_denormal(True)  # weights that decay to nothing would slow every product down
         use_threads((64, *WIDTHS), 200, given.tasks)
-        rows = ablation(rule, held_out(n_tasks=given.tasks), steps=given.steps, report=_to_stderr)
-        print(ablation_table(rows))
-        if given.out:
-            write_atomically(given.out, ablation_csv(rows).encode())
+        ablation(rule, held_out(n_tasks=given.tasks), steps=given.steps, report=_to_stderr, keep=keep)
     except (ValueError, TypeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        print(f"stopped after {len(rows)} rows", file=sys.stderr)
+        status = 130
+    if rows:
+        print_whole(ablation_table(rows))
+    return status
 
 
 def _without(rule: LocalRule, terms: Sequence[str] = (), inputs: Sequence[str] = ()) -> LocalRule:

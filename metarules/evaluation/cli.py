@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -23,12 +23,14 @@ import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from metarules._checks import check_names, check_number
+from metarules._files import print_whole
 from metarules.classic_rules import CLASSIC_RULES
 from metarules.evaluation.baselines import BASELINES, UnsuitableError
 from metarules.evaluation.probe import LABELS_PER_CLASS, N_SPLITS
 from metarules.evaluation.protocol import Protocol, evaluate_baseline, evaluate_rule
 from metarules.evaluation.results import Result, Results
 from metarules.inner_loop import DivergenceError, inner_settings
+from metarules.meta_objective import SingularError
 from metarules.pretrained import own_modules
 from metarules.pretrained.finding import get_rule, rule_label, rule_names
 from metarules.tasks import DATASETS, Dataset, load_dataset, read_dataset
@@ -45,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes those of this process.
 
     Returns:
-        Exit status: 0; 1 if a rule asked for could not be evaluated; 2 for bad arguments.
+        Exit status: 0; 1 if a rule asked for could not be evaluated; 2 for bad arguments and files; 130 when stopped
+        by hand, after which the rows that were done are shown and, with --json, kept.
     """
     try:
         arguments = own_modules.import_modules(sys.argv[1:] if argv is None else argv)
@@ -68,15 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     for name in baselines:
         jobs[name] = partial(evaluate_baseline, name, dataset, protocol)
-    start = time.perf_counter()
-    with _one_thread():
-        found, skipped = _run(jobs)
-    settings = _settings(options, dataset, protocol, rules) | {"seconds": round(time.perf_counter() - start, 1)}
-    results = Results(tuple(found), settings, skipped)
+    settings, status = _settings(options, dataset, protocol, rules), 0
+    results = Results((), settings)
+    try:
+        with _one_thread():
+            for results in _run(jobs, settings):
+                if options.json:
+                    results.write_json(options.json)  # after every row, and before the table, which may find no reader
+    except KeyboardInterrupt:
+        print(f"stopped after {len(results.results)} of {len(jobs)} rows", file=sys.stderr)
+        status = 130
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
     _report(results, options.rule)
-    if options.json:
-        results.write_json(options.json)
-    return int(any(rule_label(name) in skipped for name in options.rule))
+    return status or int(any(rule_label(name) in results.skipped for name in options.rule))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -108,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     cheap = [*CHEAP, *sorted(CLASSIC_RULES)]
     group.add_argument("--baselines", nargs="+", default=cheap, metavar="NAME", help=baselines_help)
     group.add_argument("--no-baselines", dest="baselines", action="store_const", const=[], help="the rules alone")
-    add("--json", type=Path, metavar="FILE", help="write the rows, settings and versions there")
+    add("--json", type=Path, metavar="FILE", help="write the rows, settings and versions there, after every row")
     return parser
 
 
@@ -199,16 +208,19 @@ def _check_target(path: Path | None) -> None:
             raise ValueError(f"--json is {str(path)!r}; allowed: a file in a folder that can be written to")
 
 
-def _run(jobs: dict[str, Callable[[], Result]]) -> tuple[list[Result], dict[str, str]]:
-    """Results in order, and name -> reason for what this data does not allow."""
-    found, skipped = [], {}
+def _run(jobs: Mapping[str, Callable[[], Result]], settings: Mapping[str, Any]) -> Iterator[Results]:
+    """The results so far, after every row; skipped is what this data does not allow, and what has yet to be done."""
+    start, found, skipped = time.perf_counter(), [], {}
+    waiting = dict.fromkeys(jobs, "not evaluated yet")
     for i, (name, job) in enumerate(jobs.items(), start=1):
         print(f"[{i}/{len(jobs)}] {name}", file=sys.stderr, flush=True)
+        del waiting[name]
         try:
             found.append(job())
-        except (DivergenceError, UnsuitableError) as error:
+        except (DivergenceError, SingularError, UnsuitableError) as error:
             skipped[name] = str(error)
-    return found, skipped
+        seconds = {"seconds": round(time.perf_counter() - start, 1)}
+        yield Results(tuple(found), {**settings, **seconds}, {**skipped, **waiting})
 
 
 def _settings(
@@ -236,14 +248,13 @@ def _settings(
 
 
 def _report(results: Results, asked: Sequence[str]) -> None:
-    if results.results:
-        print(results.table())
     names = [row.representation for row in results.rows]
-    for label in map(rule_label, asked):
-        if label in names and len(names) > 1:
-            print(f"\n{results.comparison(label)}")
+    parts = [results.table()] if names else []
+    parts += [results.comparison(label) for label in map(rule_label, asked) if label in names and len(names) > 1]
     if any(name in ("backprop", "feedback_alignment") for name in names):
-        print(f"\n{NOTE}")
+        parts.append(NOTE)
+    if parts:
+        print_whole("\n\n".join(parts))
     for name, reason in results.skipped.items():
         print(f"\nskipped {name}: {reason}", file=sys.stderr)
 

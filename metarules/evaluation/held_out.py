@@ -13,7 +13,7 @@ from metarules._random import seeded
 from metarules._workers import Workers
 from metarules.base_model import WIDTHS, BaseModelState, forward_unchecked
 from metarules.inner_loop import DivergenceError, start, unroll
-from metarules.meta_objective import MetaObjectiveSettings, one_hot, score_in_turn
+from metarules.meta_objective import MetaObjectiveSettings, SingularError, one_hot, score_in_turn
 from metarules.tasks import Task
 from metarules.tasks.distribution import DistributionSettings, validation_tasks
 from metarules.update_rule import Batch, UpdateRule
@@ -79,9 +79,9 @@ def validate(
     labelled = task.sample_labelled(labels_per_class, generator, N_SETS)
     try:
         phi = unroll(rule, phi, (Batch(task.sample(batch_size, generator).x) for _ in range(steps)))
-    except DivergenceError:
+        return few_shot(phi, labelled, task.n_classes)
+    except (DivergenceError, SingularError):
         return torch.full(task.tasks, 1 / task.n_classes, dtype=task.x.dtype)
-    return few_shot(phi, labelled, task.n_classes)
 
 
 def few_shot(phi: BaseModelState, labelled: Sequence[Batch], n_classes: int) -> Tensor:

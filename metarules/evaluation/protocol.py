@@ -25,7 +25,7 @@ from metarules.evaluation.probe import (
     split_accuracy,
 )
 from metarules.evaluation.results import Result, make_result
-from metarules.inner_loop import learn, start
+from metarules.inner_loop import DivergenceError, learn, start
 from metarules.tasks import Dataset, Task, make_task
 from metarules.update_rule import UpdateRule
 
@@ -101,7 +101,10 @@ def rule_features(
     phi = learned_state(
         rule, task, sizes=sizes, steps=steps, batch_size=batch_size, nonlinearity=nonlinearity, seed=seed
     )
-    return forward(phi, task.x).features
+    features = forward(phi, task.x).features
+    if not features.isfinite().all():
+        raise DivergenceError(rule.recommended.steps if steps is None else steps, "the top layer", phi)
+    return features
 
 
 def evaluate_rule(

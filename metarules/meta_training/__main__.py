@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import torch
@@ -30,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     again = ""
     try:
         given = read_options(arguments)
-        plan, again = given.plan, f"; --out {given.out} --resume goes on from the last checkpoint"
+        plan = given.plan
+        words = [*plan.imports(), *(["--device", given.device] if given.device != "cpu" else [])]
+        again = f"; {shlex.join([*words, '--out', str(given.out), '--resume'])} goes on from the last checkpoint"
         keep_memory()
         torch.set_flush_denormal(True)  # weights that decay to nothing would slow every product down
         with Ranks.from_environment(given.device) as ranks:

@@ -1,5 +1,7 @@
 """Checkpoints of a meta-training run: all that changes, in one safetensors file, so that a run can be resumed.
 
+The plan and the rows of the log are in it too, so that a run needs nothing else to go on.
+
 Tasks and whatever else is random follow from the seed (`randomness`), and are recomputed. A SHA-256 digest detects
 corruption that leaves the length unchanged; the checkpoint before is kept beside it, for that case and for a crash in
 between.
@@ -7,10 +9,10 @@ between.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from metarules._files import write_atomically
+from metarules._files import sync_folder, write_atomically
 from metarules.base_model import BaseModelState
 from metarules.meta_training.outer_loop import MetaTrainer
+from metarules.meta_training.plan import Plan
 from metarules.meta_training.unrolls import Group, Opposite
 from metarules.pretrained import plain
+from metarules.pretrained.storage import tensor_digest as _digest
 
+CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
 FORMAT = 3  # raise when an older reader would misread the file
 _KEY = "metarules"  # under which the header keeps a digest and everything that is no tensor
 
@@ -35,10 +40,16 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.stem}_previous{path.suffix}")
 
 
-def save_checkpoint(trainer: MetaTrainer, path: Path) -> None:
+def checkpoints(out: Path) -> list[Path]:
+    """Those that a run's folder holds, the newest first."""
+    return [path for path in (out / CHECKPOINT, previous(out / CHECKPOINT)) if path.is_file()]
+
+
+def save_checkpoint(trainer: MetaTrainer, path: Path, plan: Plan | None = None, log: Sequence[str] = ()) -> None:
     """Write the trainer's whole state to `path`, atomically, and keep the one that was there as `previous(path)`.
 
-    With several processes all must call it; the first one writes.
+    With several processes all must call it; the first one writes. `plan` and `log` (`Log.kept`) are of its run, where
+    it belongs to one.
 
     Raises:
         OSError: the file cannot be written, or the disk is full; the older ones are then untouched.
@@ -66,33 +77,39 @@ def save_checkpoint(trainer: MetaTrainer, path: Path) -> None:
         "groups": groups,
         "settings": _settings(trainer),
     }
+    if plan is not None:
+        whole |= {"plan": plan.to_plain(), "log": list(log)}
     fresh = path.with_name(f"{path.stem}_fresh{path.suffix}")
     write_atomically(fresh, _packed(tensors, whole))
     if path.exists():
         os.replace(path, previous(path))
     os.replace(fresh, path)
+    sync_folder(path.parent)
 
 
-def load_checkpoint(trainer: MetaTrainer, path: Path) -> None:
+def load_checkpoint(trainer: MetaTrainer, path: Path, plan: Plan | None = None) -> list[str] | None:
     """Put a trainer made with the same settings into the state that `path` holds.
+
+    Args:
+        trainer: of the same settings.
+        path: of the checkpoint.
+        plan: of the run, where it belongs to one; what is judged and kept must be the same too.
+
+    Returns:
+        The run's log up to there, as `save_checkpoint` got it; None where there is none, as in older files.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: truncated, damaged, foreign, of another format, or of a run with other settings; the trainer stays
             as it was.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"path is {path.name!r}, and there is no such checkpoint")
-    try:
-        tensors, facts = _unpacked(path.read_bytes())
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path.name} is truncated, damaged or no checkpoint of this package ({error})") from error
-    found = facts.get("format") if isinstance(facts, dict) else None
-    if found != FORMAT:
-        raise ValueError(
-            f"{path.name} has format {found!r}; allowed: {FORMAT}, since a run is resumed by the version that began it"
-        )
-    _check_same_settings(path.name, facts.get("settings"), _settings(trainer))
+    tensors, facts = _read(path)
+    theirs, ours = facts.get("settings"), _settings(trainer)
+    if plan is not None and isinstance(facts.get("plan"), dict):
+        parts = ("judge", "keep")
+        theirs = {**(theirs if isinstance(theirs, dict) else {}), **{part: facts["plan"].get(part) for part in parts}}
+        ours |= {part: plan.to_plain()[part] for part in parts}
+    _check_same_settings(path.name, theirs, ours)
     try:  # read all of it before anything in the trainer changes
         theta = {name: _same_shape(tensors, f"theta/{name}", p) for name, p in trainer.rule.named_parameters()}
         average = {name: _same_shape(tensors, f"average/{name}", p) for name, p in trainer.rule.named_parameters()}
@@ -112,6 +129,45 @@ def load_checkpoint(trainer: MetaTrainer, path: Path) -> None:
             }
     trainer.average = {name: value.to(trainer.average[name].device) for name, value in average.items()}
     trainer.groups, trainer.number, trainer.skipped = groups, number, skipped
+    return facts.get("log")
+
+
+def stored_plan(paths: Sequence[Path]) -> Plan | None:
+    """The plan of a run: the one in the first of its checkpoints that can be read; None where none says it.
+
+    Raises:
+        ValueError: the plan is of a rule or of tasks that no module imported so far has registered.
+    """
+    for path in paths:
+        with suppress(ValueError, FileNotFoundError):
+            found = _read(path)[1].get("plan")
+            break
+    else:
+        return None
+    return Plan.from_plain(found, f"plan in {path.name}") if isinstance(found, dict) else None
+
+
+def state_digest(trainer: MetaTrainer) -> str:
+    """Of all that processes of one run share, for them to compare."""
+    shared = {f"theta/{name}": p.detach().cpu() for name, p in trainer.rule.named_parameters()}
+    shared |= {f"average/{name}": value.cpu() for name, value in trainer.average.items()}
+    return _digest(shared, json.dumps([trainer.number, trainer.skipped, _settings(trainer)]))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and facts of a checkpoint; errors as `load_checkpoint`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"path is {path.name!r}, and there is no such checkpoint")
+    try:
+        tensors, facts = _unpacked(path.read_bytes())
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path.name} is truncated, damaged or no checkpoint of this package ({error})") from error
+    found = facts.get("format") if isinstance(facts, dict) else None
+    if found != FORMAT:
+        raise ValueError(
+            f"{path.name} has format {found!r}; allowed: {FORMAT}, since a run is resumed by the version that began it"
+        )
+    return tensors, facts
 
 
 def _packed(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
@@ -135,14 +191,6 @@ def _unpacked(content: bytes) -> tuple[dict[str, Tensor], Any]:
     if digest != _digest(tensors, text):
         raise ValueError("its contents do not fit their digest")
     return tensors, json.loads(text)
-
-
-def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
-    found = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        found.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
-        found.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
 
 
 def _settings(trainer: MetaTrainer) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -18,63 +18,96 @@ COLUMNS = ("meta_step", "minutes", "meta_loss", "gradient_norm", "learning_rate"
 
 
 class Log:
-    """The rows so far, and the file they are in. Rows past the checkpoint that a run resumes from are dropped.
+    """The rows so far, and the file that shows them.
+
+    Checkpoints keep the rows too. So a file that was lost, cut short or saved by a spreadsheet is made anew, and one
+    that a spreadsheet holds gets its rows later.
 
     Args:
         path: of the CSV file, made anew or taken up.
-        number: meta-steps of the checkpoint.
+        number: meta-steps of the checkpoint that a run resumes from; rows past it are dropped.
         cases: what the run is validated on (`Judge.cases`), a column each.
+        kept: that checkpoint's rows, once `Log.kept`; None takes those that the file has.
 
     Attributes:
         curve: the validations so far: meta_step, minutes and an accuracy for each of `cases`.
         minutes: of training so far.
+        behind: why the file lacks rows; None where it has them all.
     """
 
-    def __init__(self, path: Path, number: int, cases: Sequence[str]) -> None:
-        self.path, self.cases, self.columns = path, cases, (*COLUMNS, *cases)
-        rows = [row for row in _read(path) if int(row["meta_step"]) <= number]
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.columns)
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(path, text.getvalue().encode())
-        self.curve = [self._point(row) for row in rows if row[cases[0]]]
-        self.minutes = float(rows[-1]["minutes"]) if rows else 0.0
+    def __init__(self, path: Path, number: int, cases: Sequence[str], kept: Sequence[str] | None = None) -> None:
+        self.path, self.cases = path, cases
+        self.minutes = 0.0
+        self.curve: list[dict[str, float]] = []
+        self.behind: OSError | None = None
+        head = io.StringIO(newline="")
+        csv.writer(head, lineterminator="").writerow((*COLUMNS, *cases))
+        self._lines = [head.getvalue()]
+        self._size = -1  # of the file as we left it
+        self._skipped, self._means = 0, dict[int, float]()
+        found = _read(path, len(COLUMNS) + len(cases))
+        minutes = {row[0]: float(row[1]) for row in found}
+        for cells in [[row[0], *row[2:]] for row in found] if kept is None else [row.split(",") for row in kept]:
+            if int(cells[0]) <= number:
+                self.minutes = max(self.minutes, minutes.get(cells[0], 0.0))  # where unknown, as in the row before
+                self._add([cells[0], str(self.minutes), *cells[1:]])
+        self.write_file()
 
     def write(self, step: MetaStep, minutes: float, scores: Mapping[str, Tensor] | None) -> None:
         """Add a row; `scores` are accuracies [tasks] by case, where this step was validated."""
         self.minutes = minutes
-        row = {
-            "meta_step": step.number,
-            "minutes": round(minutes, 3),
-            "meta_loss": round(step.loss, 5),
-            "gradient_norm": round(step.gradient_norm, 5),
-            "learning_rate": step.learning_rate,
-            "skipped": int(step.skipped),
-            **{kind: round(float(found.mean()), 4) for kind, found in (scores or {}).items()},
-        }
-        with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self.columns, restval="").writerow(row)
-        if scores is not None:
-            self.curve.append(self._point(row))
+        numbers = (round(step.loss, 5), round(step.gradient_norm, 5), step.learning_rate, int(step.skipped))
+        means = [round(float(scores[case].mean()), 4) if scores else "" for case in self.cases]
+        self._add([str(cell) for cell in (step.number, round(minutes, 3), *numbers, *means)])
+        self.write_file()
+
+    def write_file(self) -> None:
+        """Bring the file up to date: by its last row, or whole where others have changed it."""
+        try:
+            if self.behind is None and self.path.exists() and self.path.stat().st_size == self._size:
+                with self.path.open("a", newline="", encoding="utf-8") as file:
+                    file.write(f"{self._lines[-1]}\r\n")
+            else:
+                write_atomically(self.path, "".join(f"{line}\r\n" for line in self._lines).encode())
+            self._size, self.behind = self.path.stat().st_size, None
+        except OSError as error:
+            self.behind = error
 
     @property
-    def best_is_last(self) -> bool:
-        """True when the newest validation is the best of the run after its start (mean of all cases)."""
-        means = [sum(point[kind] for kind in self.cases) for point in self.curve if point["meta_step"] > 0]
-        return bool(means) and means[-1] == max(means)
+    def kept(self) -> list[str]:
+        """The rows without their minutes, which a run that was broken off need not share with one that was not."""
+        return [",".join(cells[:1] + cells[2:]) for cells in (line.split(",") for line in self._lines[1:])]
 
-    def _point(self, row: Mapping[str, Any]) -> dict[str, float]:
-        return {name: float(row[name]) for name in ("meta_step", "minutes", *self.cases)}
+    @property
+    def best(self) -> int | None:
+        """Meta-step of the best validation after the first update (mean of all cases), the later one of equals."""
+        return max(self._means, key=lambda step: (self._means[step], step), default=None)
+
+    def _add(self, cells: list[str]) -> None:
+        self._lines.append(",".join(cells))
+        step, self._skipped = int(cells[0]), self._skipped + int(cells[COLUMNS.index("skipped")])
+        if cells[len(COLUMNS)]:
+            numbers = map(float, (*cells[:2], *cells[len(COLUMNS) :]))
+            self.curve.append(dict(zip(("meta_step", "minutes", *self.cases), numbers, strict=True)))
+            if step > self._skipped:  # else no update has been taken yet
+                self._means[step] = sum(self.curve[-1][case] for case in self.cases)
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    """The rows that are whole: a crash may have cut the last one short."""
-    if not path.exists():
+def _read(path: Path, columns: int) -> list[list[str]]:
+    """The rows that are whole: a crash may have cut the last one short, a spreadsheet changed separators and points."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig", "replace")
+    except OSError:
         return []
-    with path.open(newline="") as file:
-        lines = [line for line in file if line.endswith("\n")]
-    return [row for row in csv.DictReader(lines) if None not in row.values() and None not in row]
+    rows = []
+    for line in text.rpartition("\n")[0].splitlines()[1:]:
+        cells = line.split(",")
+        for separator in ";\t":
+            cells = line.replace(",", ".").split(separator) if separator in line else cells
+        with suppress(ValueError):
+            int(cells[0]), [float(cell) for cell in cells if cell]
+            rows += [cells] if len(cells) == columns else []
+    return rows
 
 
 def is_snapshot_step(meta_step: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import io
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr
@@ -14,6 +15,7 @@ from typing import Annotated, Any, get_origin
 
 import tyro
 
+from metarules.meta_training.checkpoint import checkpoints, stored_plan
 from metarules.meta_training.plan import PRESETS, Plan, option_words, preset
 from metarules.pretrained import plain
 from metarules.pretrained.kinds import KINDS, kind_of
@@ -50,11 +52,16 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
     """
     rest = import_modules(sys.argv[1:] if arguments is None else arguments)
     first = argparse.ArgumentParser(prog=PROGRAM, add_help=False, allow_abbrev=False)
-    first.add_argument("--preset", default="laptop")
+    first.add_argument("--preset")
     first.add_argument("--kind")
     first.add_argument("--set", nargs="+", action="extend", default=[])
+    first.add_argument("--out", nargs="?")
+    first.add_argument("--resume", action="store_true")
     chosen, rest = first.parse_known_args(rest)
-    start = preset(chosen.preset)
+    # a run that goes on has its settings from its checkpoint; what is asked for besides is compared with them
+    own = stored_plan(checkpoints(Path(chosen.out))) if chosen.resume and chosen.out and not chosen.preset else None
+    start = own or preset(chosen.preset or "laptop")
+    rest += [*(["--out", os.path.expanduser(chosen.out)] if chosen.out else []), *(["--resume"] * chosen.resume)]
     rule = start.rule
     if chosen.kind not in (None, kind_of(rule).name):
         if chosen.kind not in KINDS:
@@ -63,16 +70,18 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
                 f"kind is {chosen.kind!r}; allowed: {known}, or one that a module given to --import registers"
             )
         rule = KINDS[chosen.kind].settings()
-    # The first four have been read above, since all others depend on them; here they are for `--help`.
+    # The first six have been read above, since all others depend on them; here they are for `--help`.
     off: Any = tyro.conf.FlagConversionOff  # switches are said as True or False, like all other values
     parts = {"train": start.train, "data": start.data, "rule": rule, "judge": start.judge, "keep": start.keep}
     asked_for: list[tuple[str, Any] | tuple[str, Any, Any]] = [
-        _option("preset", str, f"settings to start from: {', '.join(PRESETS)}", chosen.preset),
+        _option("preset", str, f"settings to start from: {', '.join(PRESETS)}", start.preset),
         _option("kind", str, f"kind of rule to train: {', '.join(KINDS)}", kind_of(rule).name),
         _option("import", str, HELP, "", metavar="MODULE"),
         _option("set", str, "settings as older cards print them: train.seed=1 rule.channels=24", "", "NAME=VALUE ..."),
         ("out", Annotated[Path, tyro.conf.arg(help="folder for the run")]),
-        _option("resume", tyro.conf.FlagCreatePairsOff[bool], "go on from the folder's checkpoint", False),
+        _option(
+            "resume", tyro.conf.FlagCreatePairsOff[bool], "go on from the folder's checkpoint, by its settings", False
+        ),
         _option("threads", int | None, "threads in all; None takes a core each", None),
         _option("device", str, "cpu or cuda", "cpu"),
         *((name, Annotated[off[type(part)], _name_of(name)], part) for name, part in parts.items()),
@@ -80,7 +89,7 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
     asked: Any = make_dataclass("Asked", asked_for, kw_only=True)  # so that the one without a default need not be first
     with _registry:
         found = tyro.cli(asked, prog=PROGRAM, description=DESCRIPTION, args=[*rest, *_older(chosen.set)])
-    plan = Plan(found.train, found.data, found.rule, found.judge, found.keep, chosen.preset)
+    plan = Plan(found.train, found.data, found.rule, found.judge, found.keep, start.preset)
     return Options(found.out, plan, found.resume_, found.threads_, found.device_)
 
 

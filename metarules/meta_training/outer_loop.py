@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metarules._workers import Workers
 from metarules.inner_loop import DivergenceError
+from metarules.meta_objective import SingularError
 from metarules.meta_training.estimators import ESTIMATORS, MetaGradient
 from metarules.meta_training.randomness import generator_for
 from metarules.meta_training.ranks import Ranks
@@ -33,6 +34,7 @@ class MetaStep:
         gradient_norm: of a group's meta-gradient before clipping, mean over groups.
         learning_rate: AdamW's in this step.
         skipped: True where loss or meta-gradient was not finite, and theta was left alone.
+        skipped_so_far: meta-steps of the run of which that is so.
     """
 
     number: int
@@ -40,6 +42,7 @@ class MetaStep:
     gradient_norm: float
     learning_rate: float
     skipped: bool
+    skipped_so_far: int = 0
 
 
 class MetaTrainer:
@@ -93,7 +96,7 @@ class MetaTrainer:
     def step(self) -> MetaStep:
         """One update of theta from the next groups in turn.
 
-        Groups whose horizon is reached, or whose phi is no longer finite, start anew. A meta-gradient that is not
+        Groups whose horizon is reached, or whose base models diverged, start anew. A meta-gradient that is not
         finite is counted and thrown away.
 
         Raises:
@@ -131,16 +134,16 @@ class MetaTrainer:
             self.skipped += 1
         self.number += 1
         self._update_average()
-        return MetaStep(self.number, total, norm, rate, not usable)
+        return MetaStep(self.number, total, norm, rate, not usable, self.skipped)
 
     def _truncation(self, index: int) -> MetaGradient | None:
-        """What the next truncation of a group says about theta; None where phi stopped being finite."""
+        """What the next truncation of a group says about theta; None where phi stopped being finite or fit to solve."""
         s, group = self.settings, self.groups[index]
         rule = self.rule if s.estimator == "backprop" else copy.deepcopy(self.rule)  # es and pes move theta meanwhile
         where = generator_for(s.seed, "truncation", index, group.number, group.step)
         try:
             return ESTIMATORS[s.estimator](rule, group, s, where)
-        except DivergenceError:
+        except (DivergenceError, SingularError):
             return None
 
     def new_group(self, index: int, number: int) -> Group:

@@ -13,7 +13,8 @@ from metarules._checks import check_choice, check_number
 from metarules.evaluation.held_out import JudgeSettings
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.pretrained import plain
-from metarules.pretrained.kinds import kind_of
+from metarules.pretrained.kinds import KINDS, kind_of
+from metarules.pretrained.plain import from_plain
 from metarules.tasks.distribution import DistributionSettings
 from metarules.tasks.families import FAMILIES
 from metarules.update_rule import LocalRuleSettings, PaperRuleSettings, UpdateRule
@@ -62,15 +63,38 @@ class Plan:
         Raises:
             ValueError: other settings that no option can say; `options.check_command` finds more, by reading it back.
         """
-        modules = [
-            *kind_of(self.rule).modules(self.rule),
-            *(FAMILIES[name].make.__module__ for name in self.data.weights),
-        ]
         words = ["python", "-m", "metarules.meta_training", "--preset", self.preset, "--out", out]
-        for module in dict.fromkeys(modules):
-            if not module.startswith("metarules."):
-                words += ["--import", module]
-        return shlex.join(words + self.options())
+        return shlex.join([*words, *self.imports(), *self.options()])
+
+    def imports(self) -> list[str]:
+        """The words of a command that import the modules in which one's own kind and families are registered."""
+        families = (FAMILIES[name].make.__module__ for name in self.data.weights)
+        modules = dict.fromkeys([*kind_of(self.rule).modules(self.rule), *families])
+        return [word for name in modules if not name.startswith("metarules.") for word in ("--import", name)]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values, ready for JSON, from which `from_plain` makes the plan again."""
+        return {**plain(self), "kind": kind_of(self.rule).name, "imports": self.imports()}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any], name: str = "plan") -> Plan:
+        """The inverse of `to_plain`.
+
+        Raises:
+            ValueError: no such values, or of a kind or families that are not registered; nothing is imported for them.
+        """
+        parts: dict[str, type[Any]] = {"train": MetaTrainingSettings, "data": DistributionSettings}
+        parts |= {"judge": JudgeSettings, "keep": KeepSettings}
+        try:
+            parts["rule"] = KINDS[check_choice(f"kind in {name}", values.get("kind"), [*KINDS])].settings
+            made: dict[str, Any] = {
+                part: from_plain(kind, values.get(part), f"{part} in {name}") for part, kind in parts.items()
+            }
+        except ValueError as error:
+            words = values.get("imports")
+            hint = f"; give {shlex.join(words)}, as its command did" if isinstance(words, list) and words else ""
+            raise ValueError(f"{error}{hint}") from error
+        return cls(**made, preset=check_choice(f"preset in {name}", values.get("preset"), [*PRESETS]))
 
     def options(self) -> list[str]:
         """The words of the command that turn the preset into this plan.

@@ -44,12 +44,12 @@ class Progress:
         """Move the bar to a meta-step; print its validation, if it has one."""
         if step.loss == step.loss:  # not NaN
             self.loss = step.loss if self.loss is None else SMOOTHING * self.loss + (1 - SMOOTHING) * step.loss
-        self.skipped += step.skipped
+        self.skipped = step.skipped_so_far
         loss = "" if self.loss is None else f"loss {self.loss:.3f}"
         if not self.bar.disable:
             if self.bar.n == 0 and step.number > 1:  # resumed: what was done before says nothing of the pace
                 self.bar.initial = self.bar.n = step.number - 1
-            self.bar.set_postfix_str(loss, refresh=False)
+            self.bar.set_postfix_str(loss + (f", {self.skipped} skipped" if self.skipped else ""), refresh=False)
             self.bar.update(step.number - self.bar.n)
         if scores is not None:
             means = ", ".join(f"{kind} {float(found.mean()):.3f}" for kind, found in scores.items())

@@ -6,15 +6,24 @@ nothing here does anything. On GPUs nccl carries the sums, on CPUs gloo.
 
 from __future__ import annotations
 
+import json
 import os
-from contextlib import suppress
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from types import TracebackType
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from metarules._checks import check_choice, check_number
+
+GIVEN_UP = timedelta(minutes=30)  # PyTorch's for gloo; ours: while the first process validates, the others wait
+JOINING, WORKING = 20.0, 120.0  # seconds after which a process says that it waits: at the start, and later
 
 
 class RankError(RuntimeError):
@@ -59,7 +68,8 @@ class Ranks:
             import torch.distributed.nn.functional  # noqa: F401
 
             try:
-                dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+                with self._waiting(JOINING):
+                    dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo", timeout=GIVEN_UP)
             except (RuntimeError, ValueError) as error:
                 raise RankError(f"the {self.size} processes of this run did not find each other ({error})") from error
         return self
@@ -92,10 +102,11 @@ class Ranks:
             return values
         there = values.to(self.device, copy=True)
         try:
-            dist.all_reduce(there)
+            with self._waiting(WORKING):
+                dist.all_reduce(there)
+                return there.to(values.device)
         except RuntimeError as error:
             raise RankError(_gone(self.size)) from error
-        return there.to(values.device)
 
     def gather(self, content: bytes) -> list[bytes]:
         """Every process's bytes, in the order of ranks; all must call it, and all get them.
@@ -112,6 +123,45 @@ class Ranks:
         room[self.rank, : len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         room = self.sum(room)  # zeros everywhere but in one's own row
         return [bytes(row[:n].numpy().tobytes()) for row, n in zip(room, lengths.tolist(), strict=True)]
+
+    @contextmanager
+    def _waiting(self, patience: float) -> Iterator[None]:
+        """Say on stderr that others are waited for, where that takes longer than `patience` seconds."""
+        said = (
+            f"process {self.rank} of {self.size} has waited {patience:.0f} s for the others, which may be busy, "
+            f"stopped or missing; it gives up after {GIVEN_UP.seconds // 60} minutes"
+        )
+        timer = threading.Timer(patience, print, (said,), {"file": sys.stderr, "flush": True})
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def compare(self, facts: Mapping[str, Any]) -> None:
+        """Go on only where all processes say the same; all must call it. Values are plain, for JSON.
+
+        One that cannot go on says so under "error", and raises its own.
+
+        Raises:
+            RankError: another process says otherwise, or has an error; or has ended.
+        """
+        if self.size == 1:
+            return
+        said = [json.loads(content) for content in self.gather(json.dumps(facts).encode())]
+        if "error" in facts:
+            return
+        for rank, theirs in enumerate(said):
+            if "error" in theirs:
+                raise RankError(f"process {rank} of this run cannot start: {theirs['error']}")
+        for rank, theirs in enumerate(said):
+            for name in sorted({*said[0], *theirs}):
+                if theirs.get(name) != said[0].get(name):
+                    raise RankError(
+                        f"{name} is {said[0].get(name)!r} in process 0 of this run and {theirs.get(name)!r} in process "
+                        f"{rank}; allowed: the same command for all, and a folder that all of them see"
+                    )
 
 
 def _gone(size: int) -> str:

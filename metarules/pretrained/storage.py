@@ -1,10 +1,12 @@
 """Save and load rules: one safetensors file holds theta and, in its header, the rule's card. Never a pickle.
 
 A card says what the rule is and where it comes from: kind, settings, how to run it, seed, revision, minutes, curves.
+In the file it ends with a SHA-256 digest of itself and theta, by which damage is noticed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -26,6 +28,7 @@ from metarules.update_rule import InnerSettings, UpdateRule
 
 FORMAT = 1  # raise when an older reader would misread the file
 _KEY = "metarules"  # under which the header keeps the card
+_DIGEST = "sha256"  # under which the card in the header, and there alone, keeps the digest
 
 
 def shipped_rules() -> tuple[str, ...]:
@@ -61,8 +64,8 @@ def load_rule(name_or_path: str | os.PathLike[str]) -> UpdateRule:
         The rule on the CPU, with `.card` and `.recommended`.
 
     Raises:
-        ValueError: an unknown name; a file that is truncated, pickled, not a rule of this package or of another
-            version; a card or tensors that make no rule.
+        ValueError: an unknown name; a file that is truncated, damaged, pickled, not a rule of this package or of
+            another version; a card or tensors that make no rule.
         FileNotFoundError: a path that leads nowhere.
     """
     path = _locate(name_or_path)
@@ -97,7 +100,7 @@ def save_rule(
             that is not finite.
         OSError: the file cannot be written; an older one is then untouched.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     if path.suffix != ".safetensors":
         raise ValueError(f"path is {path.name!r}; allowed: a name ending in .safetensors")
     kind = kind_of(rule)
@@ -118,18 +121,34 @@ def save_rule(
     full |= {"format": FORMAT, "kind": kind.name, "settings": plain(settings), "modules": kind.modules(settings)}
     if not full["modules"]:
         del full["modules"]
+    full.pop(_DIGEST, None)
     try:
         text = json.dumps(full, indent=1, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"card cannot be written as JSON ({error}); allowed: plain finite values") from error
-    write_atomically(path, safetensors.torch.save(tensors, {_KEY: text}))
+    # within the card, since the order of several entries is left to chance, and the same rule should be the same bytes
+    whole = json.dumps({**full, _DIGEST: tensor_digest(tensors, _in_order(json.loads(text)))}, indent=1, sort_keys=True)
+    write_atomically(path, safetensors.torch.save(tensors, {_KEY: whole}))
     if twin:
         write_atomically(path.with_suffix(".json"), (text + "\n").encode())
     return path
 
 
+def tensor_digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    """SHA-256 of a text and of tensors on the CPU, their names, dtypes and shapes included, as hexadecimal digits."""
+    found = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        found.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
+        found.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _in_order(card: Mapping[str, Any]) -> str:
+    return json.dumps(card, sort_keys=True)
+
+
 def _locate(name_or_path: str | os.PathLike[str]) -> Path:
-    path = Path(name_or_path)
+    path = Path(os.path.expanduser(name_or_path))
     if path.suffix == ".safetensors":
         if not path.is_file():
             raise FileNotFoundError(f"name_or_path is {str(name_or_path)!r}, and there is no such file")
@@ -159,6 +178,9 @@ def _diagnose(path: Path) -> str:
 def _build(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> UpdateRule:
     """Make the rule the card describes and give it the tensors."""
     card = _read_card(name, metadata)
+    digest = card.pop(_DIGEST, None)  # older files have none
+    if digest is not None and digest != tensor_digest(tensors, _in_order(card)):
+        raise ValueError(f"{name} is damaged: its contents do not fit their digest; allowed: an unaltered file")
     try:
         kind = KINDS[check_choice(f"kind in {name}", card.get("kind"), [*KINDS])]
         card, tensors = _renamed(kind.rule, card, tensors)
