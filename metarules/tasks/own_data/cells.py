@@ -21,7 +21,7 @@ LABEL_NAMES = {
     *("label", "labels", "class", "classes", "target", "species", "diagnosis", "survived", "outcome", "quality"),
     *("variety", "category", "y"),
 }
-SAMPLE = 500  # lines that separator, header and decimal mark are judged by
+SAMPLE = 200  # lines that separator, header and decimal mark are judged by
 _MAX_LINE = 1_000_000  # characters
 _SEP_LINE = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=(.)"?[\r\n]', re.IGNORECASE)
 
@@ -107,9 +107,11 @@ def _lines(name: str, data: bytes) -> Iterator[str]:
 def _rows(name: str, data: bytes, separator: str) -> Iterator[Row]:
     """The lines that are not blank, cut into cells."""
     reader = csv.reader(_lines(name, data), delimiter=separator, strict=True, skipinitialspace=True)
+    padded = b" " in data or b"\t" in data
     try:
         for cells in reader:
-            cells = [cell.strip() for cell in cells]
+            if padded:
+                cells = [cell.strip() for cell in cells]
             if any(cells):
                 yield reader.line_num, cells
     except csv.Error as error:

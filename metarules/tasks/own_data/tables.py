@@ -59,7 +59,7 @@ def _columns(cells: Cells) -> list[Column]:
     width = len(names)
     whole = [row for row in sample if len(row) == width]
     text = [j for j in range(width) if 2 * sum(is_number(row[j]) for row in whole) < len(whole)]
-    plain = cells.decimal == "." and b"_" not in cells.data
+    plain = b"_" not in cells.data
     numbers, empty, n = array("d"), set(range(width)), 0
     for n, (line, row) in enumerate(cells.rows(), start=1):
         if len(row) != width:
@@ -72,11 +72,7 @@ def _columns(cells: Cells) -> list[Column]:
             empty = {j for j in empty if not row[j]}
         for j in text:
             row[j] = "nan"
-        try:
-            values = list(map(float, row)) if plain else [number(cell, cells.decimal) for cell in row]
-        except ValueError:
-            values = [number(cell, cells.decimal) for cell in row]
-        numbers.extend(values)
+        numbers.extend(_values(row, cells.decimal, plain))
     if width < 2:
         raise ValueError(
             f"{cells.name} has a single column; allowed: columns of numbers and one of labels, between one of "
@@ -84,6 +80,18 @@ def _columns(cells: Cells) -> list[Column]:
         )
     values_of = np.frombuffer(numbers).reshape(n, width)
     return [Column(j + 1, names[j], values_of[:, j], j in text, j in empty) for j in range(width)]
+
+
+def _values(row: list[str], decimal: str, plain: bool) -> list[float]:
+    """The numbers of a row; `plain` says that there is no underscore, which Python takes for part of a number."""
+    try:
+        if plain and decimal == ".":
+            return list(map(float, row))
+        if plain and "." not in (together := "\n".join(row)):
+            return list(map(float, together.replace(",", ".").split("\n", len(row) - 1)))
+    except ValueError:
+        pass  # a cell that is no number, or has commas between thousands
+    return [number(cell, decimal) for cell in row]
 
 
 def _labels(cells: Cells, label: Column) -> list[str]:
