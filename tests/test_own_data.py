@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from metarules.tasks import Dataset, load_dataset, read_bytes, read_dataset, read_files, some_examples
-from metarules.tasks.own_data import LEAST_PER_CLASS, arrays, finish, images, tables
+from metarules.tasks.own_data import LEAST_PER_CLASS, arrays, asked, images, numbers, tables
 from metarules.tasks.own_data import names as file_names
 from metarules.tasks.own_data.names import class_of
 
@@ -78,7 +78,9 @@ def by_hand(columns: np.ndarray) -> np.ndarray:
 
 def test_a_table_is_read_and_every_column_scaled_by_itself():
     data = read_bytes("flowers.csv", table(ROWS))
-    assert repr(data) == f"Dataset(flowers: {4 * N} x 2, 2 classes)" and data.class_names == ("a", "b")
+    scaled = "scaled: each column, its 1st to 99th percentile to 0 .. 1"
+    assert repr(data) == f"Dataset(flowers: {4 * N} x 2, 2 classes; labels: column 3; {scaled})"
+    assert data.class_names == ("a", "b")
     np.testing.assert_allclose(data.x.numpy(), by_hand(first_columns(ROWS)), atol=1e-6)
     assert data.y.tolist() == [i % 2 for i in range(4 * N)] and data.shape is None
 
@@ -137,7 +139,7 @@ def test_an_index_saved_by_a_data_frame_is_left_out(name: str):
 
 
 def test_number_labels_are_ordered_as_numbers():
-    rows = [[i, i % 5, float([9, 10, 11][i % 3])] for i in range(3 * N)]
+    rows = [[i / 2, i % 5, [9, 10, 11][i % 3]] for i in range(3 * N)]
     assert read_bytes("t.csv", table(rows)).class_names == ("9", "10", "11")
 
 
@@ -154,8 +156,8 @@ def test_digits_go_through_a_table_unchanged():
 
 
 def test_square_tables_of_few_columns_or_negative_values_are_no_images():
-    few = [[*range(i, i + 16), i % 2] for i in range(3 * N)]
-    below = [[*range(i - 5, i + 59), i % 2] for i in range(3 * N)]
+    few = [[*range(2 * i, 2 * i + 16), i % 2] for i in range(3 * N)]
+    below = [[*range(2 * i - 5, 2 * i + 59), i % 2] for i in range(3 * N)]
     assert read_bytes("t.csv", table(few)).shape is None and read_bytes("t.csv", table(below)).shape is None
 
 
@@ -164,7 +166,7 @@ def test_a_constant_column_is_zero_and_a_wild_value_flattens_nothing():
     rows[7][1] = 1e9
     data = read_bytes("t.csv", table(rows))
     assert not data.x[:, 0].any() and data.x[7, 1] == 1 and data.x[9, 1] > 0.9
-    rare = [[int(i == 3), i, "ab"[i % 2]] for i in range(500)]  # both percentiles are 0 here
+    rare = [[int(i == 3), 2 * i, "ab"[i % 2]] for i in range(500)]  # both percentiles are 0 here
     assert read_bytes("t.csv", table(rare)).x[:4, 0].tolist() == [0, 0, 0, 1]
 
 
@@ -194,20 +196,19 @@ def swap(line: int, column: int, cell: Any) -> bytes:
         (swap(5, 3, ""), r"t.csv, line 5, column 3 has no label; allowed: a label in every row"),
         (table([*ROWS, [1, 2]]), rf"t.csv, line {4 * N + 1} has 2 cells; allowed: 3, as many as the first line has"),
         (table([*ROWS, [1, 2, 3, "a"]]), rf"t.csv, line {4 * N + 1} has 4 cells; allowed: 3"),
-        (table([[a, b, "a"] for a, b, _ in ROWS]), r"all 44 examples are of one class, 'a' \(column 3, taken as"),
-        (table([*ROWS, [1, 2, "c"]]), r"class 'c' \(column 3, .*\) has 1 example\(s\); allowed: at least 11 of every"),
+        (table([[a, b, "a"] for a, b, _ in ROWS]), r"all 44 examples are of one class, 'a' \(column 3\)"),
+        (table([*ROWS, [1, 2, "c"]]), r"class 'c' \(column 3\) has 1 example\(s\); allowed: at least 11 of every"),
         (table([[1, 2, kind] for *_, kind in ROWS]), "all 44 examples are alike"),
         (
-            table([[i, i * 0.37] for i in range(200)]),
-            r"column 2, taken as labels since it is the last, holds 200 different labels in 200 rows; allowed: 2 to 60 "
-            r"classes. If there are no labels, add them: the rule never sees them",
+            table([[i / 2, i * 0.37] for i in range(200)]),
+            r"t.csv: no column is clearly that of the labels; allowed: label=2 or another column, or label=False if",
         ),
         ("größe,1,a\n".encode("latin1"), r"t.csv, line 1 holds the byte 0xf6, which is no UTF-8 text; .*'CSV UTF-8'"),
         ("1,2,a\n3,4,é\n".encode("cp1252"), r"t.csv, line 2 holds the byte 0xe9"),
         ("1,2,a\n".encode("utf-16"), "t.csv is UTF-16 text; allowed: UTF-8"),
         (b'1,2,"a\n', r"t.csv, line 1 is no CSV \(.*\); allowed: cells between ','"),
         (b"1," + b"9" * 200_000 + b",a\n", r"t.csv, line 1 is no CSV \(field larger than field limit"),
-        (b"\x00\x01\x02,1,a\n", "column 1 is the text"),
+        (b"\x00\x01\x02,1,a\n", "t.csv: column 1 and column 3 could both hold the labels; allowed: label=1 or label=3"),
         (table([[*range(4097), "ab"[i % 2]] for i in range(30)]), "holds 30 examples of 4097 values; allowed: up to"),
     ],
 )
@@ -231,7 +232,7 @@ def test_sizes_are_limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         read_bytes("t.csv", table(ROWS))
     monkeypatch.undo()
     monkeypatch.setattr(tables, "MAX_EXAMPLES", 10)
-    with pytest.raises(ValueError, match=r"t.csv holds 44 examples; allowed: up to 10"):
+    with pytest.raises(ValueError, match=r"t.csv holds more than 10 examples; allowed: up to 10"):
         read_bytes("t.csv", table(ROWS))
     monkeypatch.setattr("metarules.tasks.own_data.reading.MAX_BYTES", 50)
     (tmp_path / "t.npy").write_bytes(npy(np.ones((9, 9))))
@@ -240,16 +241,16 @@ def test_sizes_are_limited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
             read()
 
 
-numbers = st.floats(-finish.LARGEST, finish.LARGEST, allow_nan=False) | st.integers(-(10**20), 10**20)
+values = st.floats(-asked.LARGEST, asked.LARGEST, allow_nan=False) | st.integers(-(10**20), 10**20)
 names = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters='"'), min_size=1)
 
 
 @given(st.data())
 def test_any_table_comes_out_as_it_went_in(data: st.DataObject):
     width = data.draw(st.integers(1, 5))
-    examples = data.draw(st.lists(st.lists(numbers, min_size=width, max_size=width), min_size=2, max_size=12))
+    examples = data.draw(st.lists(st.lists(values, min_size=width, max_size=width), min_size=2, max_size=12))
     kinds = data.draw(st.lists(names, min_size=2, max_size=3, unique=True))
-    if any(kind.lower() in tables._MISSING or tables._parsed(kind) is not None for kind in kinds):
+    if any(kind.lower() in numbers.MISSING or numbers.is_number(kind) for kind in kinds):
         kinds = ["left", "right"]
     rows = [[*values, kinds[i % len(kinds)]] for i, values in enumerate(examples * 3)]
     columns = first_columns(rows, width)
@@ -301,12 +302,12 @@ def test_arrays_and_labels(dtype: Any, order: Any):
     np.testing.assert_allclose(one.x.numpy(), by_hand(x.astype(float)), atol=1e-6)
 
 
-def test_arrays_of_images_keep_their_shape_and_bytes_their_scale():
+def test_arrays_of_images_keep_their_shape_and_their_largest_value_is_one():
     x = np.arange(2 * N * 12).reshape(2 * N, 3, 4) % 200
     y = np.array(["sun", "moon"] * N)
     data = read_bytes("t.npz", npz(x=x.astype(np.uint8), y=y))
     assert data.shape == (3, 4) and data.class_names == ("moon", "sun")
-    np.testing.assert_allclose(data.x.numpy(), x.reshape(2 * N, 12) / 255, atol=1e-7)
+    np.testing.assert_allclose(data.x.numpy(), x.reshape(2 * N, 12) / 199, atol=1e-7)
     for same in (y.astype("S"), np.array([1, 0] * N, bool), np.array([1.0, 0.0] * N)):
         assert torch.equal(read_bytes("t.npz", npz(x=x, y=same)).y, data.y)
     negative = read_bytes("t.npz", npz(x=x - 100.0, y=y))
@@ -326,15 +327,17 @@ def with_value(value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"t.npy": npy(GOOD_X)}, r"t.npy comes without labels; allowed: a second file t_labels.npy beside it.*savez"),
-        ({"t_labels.npy": npy(GOOD_Y)}, "t_labels.npy comes without labels"),
+        ({"t_labels.npy": npy(GOOD_Y)}, r"t_labels.npy has shape \[22\]; allowed: \[N, n\]"),
         ({"t.npy": npy(GOOD_X), "t_labels.npy": npy(GOOD_Y[1:])}, r"t_labels.npy has shape \[21\]; allowed: \[22\]"),
         ({"t.npy": npy(GOOD_X), "t_labels.npy": npy(GOOD_Y[:, None])}, r"t_labels.npy has shape \[22, 1\]"),
         ({"t.npy": npy(GOOD_X), "t_labels.npy": npy(GOOD_Y + 1j)}, "t_labels.npy has dtype complex128"),
         ({"t.npy": npy(GOOD_X), "t_labels.npy": npy(GOOD_X[:, 0] * np.nan)}, "t_labels.npy, row 1 is nan"),
-        ({"t.npz": npz(x=GOOD_X)}, "t.npz holds x; allowed: arrays called x and y"),
-        ({"t.npz": npz()}, "t.npz holds nothing; allowed: arrays called x and y"),
-        ({"t.npz": npz(x=GOOD_X[0], y=GOOD_Y)}, r"t.npz has shape \[2\]; allowed: \[N, n\] or \[N, height, width\]"),
+        ({"t.npz": npz(y=GOOD_Y)}, "t.npz holds y.npy; allowed: x.npy and, for labels, y.npy"),
+        ({"t.npz": npz()}, "t.npz holds nothing; allowed: x.npy"),
+        (
+            {"t.npz": npz(x=GOOD_X[0], y=GOOD_Y)},
+            r"t.npz has shape \[2\]; allowed: \[N, n\] or \[N, height, width\]",
+        ),
         ({"t.npz": npz(x=GOOD_X[:0], y=GOOD_Y)}, r"t.npz has shape \[0, 2\]"),
         ({"t.npz": npz(x=np.ones((2, 2, 2, 2)), y=GOOD_Y)}, r"t.npz has shape \[2, 2, 2, 2\]"),
         ({"t.npz": npz(x=GOOD_X.astype(complex), y=GOOD_Y)}, "t.npz has dtype complex128"),
@@ -385,7 +388,7 @@ def test_bombs_are_refused_before_they_are_unpacked(monkeypatch: pytest.MonkeyPa
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("x", b"1")
         archive.writestr("y", b"1")
-    with pytest.raises(ValueError, match=r"t.npz cannot be read as npz"):
+    with pytest.raises(ValueError, match=r"t.npz holds x, y; allowed: x.npy"):
         read_bytes("t.npz", buffer.getvalue())
 
 
@@ -419,9 +422,10 @@ def test_a_folder_of_images(tmp_path: Path):
     (tmp_path / "halves" / "left" / "readme.txt").write_text("no image")
     (tmp_path / "halves" / "left" / ".hidden.png").write_text("no image either")
     data = read_dataset(str(tmp_path / "halves"))
-    assert repr(data) == f"Dataset(halves: {2 * N} x 256 (16x16), 2 classes)" and data.class_names == ("left", "upper")
+    assert repr(data).startswith(f"Dataset(halves: {2 * N} x 256 (16x16), 2 classes; labels: the folders; left out: ")
+    assert "left out: files .txt (1); " in data.reading and data.class_names == ("left", "upper")
     first = data.x[0].reshape(16, 16)
-    assert torch.allclose(first[:, :8], torch.tensor(100 / 255)) and not first[:, 8:].any()
+    assert torch.allclose(first[:, :8], torch.tensor(100 / 150)) and not first[:, 8:].any()
     assert torch.equal(data.x[N].reshape(16, 16), first.T)
     assert read_dataset(tmp_path / "halves", side=4).shape == (4, 4)
     flat = {f"{p.parent.name}_{p.name}": p.read_bytes() for p in sorted((tmp_path / "halves").rglob("[0-9]*.png"))}
@@ -517,6 +521,50 @@ def test_a_huge_image_is_refused_by_its_header_alone(side: int, message: str):
     header[29:33] = zlib.crc32(header[12:29]).to_bytes(4, "big")  # of the first chunk, which holds the size
     with pytest.raises(ValueError, match=message):
         read_bytes("a_1.png", bytes(header))
+
+
+def test_sixteen_bits_that_hold_twelve_become_one_at_the_largest():
+    files = {}
+    for i in range(2 * N):
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((8, 8), 4095 * i // 21, np.uint16)).save(buffer, "png")
+        files[f"{'ab'[i % 2]}_{i}.png"] = buffer.getvalue()
+    assert read_files(files).x.max() == 1
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["cat/1.png", "dog/more/2.png"], "halves holds 1 images in folders in it and 1 images in folders of folders"),
+        (["cat/1.png", "2.png"], "halves holds 1 images in it and 1 images in folders in it"),
+        (["data/cat/1.png", "data/dog/1.png"], "halves holds 2 images in folders of folders, such as data/dog/1.png"),
+        (["IMG_20240101_000001.jpg"], "IMG_20240101_000001.jpg has no class in its name; .*label=False"),
+        (["IMG-20240101-WA0001.jpg"], "no class in its name"),
+        (["Screenshot 2024-01-01 at 10.11.12.png"], "no class in its name"),
+        (["20240101_101112.jpg"], "no class in its name"),
+        (["DSC_0001.jpg"], "no class in its name"),
+    ],
+)
+def test_images_whose_class_is_unclear_are_refused(paths: list[str], message: str, tmp_path: Path):
+    for path in paths:
+        (tmp_path / "halves" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "halves" / path).write_bytes(png(np.arange(64).reshape(8, 8)))
+    with pytest.raises(ValueError, match=message):
+        read_dataset(tmp_path / "halves")
+
+
+def test_images_that_cannot_be_read_are_counted_and_tif_is_read(tmp_path: Path):
+    write_folder(tmp_path / "halves")
+    for name in ("a.HEIC", "b.heic"):
+        (tmp_path / "halves" / "left" / name).write_bytes(b"ftypheic")
+    Image.fromarray(np.eye(9, dtype=np.uint8) * 255).save(tmp_path / "halves" / "upper" / "c.tif")
+    data = read_dataset(tmp_path / "halves")
+    assert len(data) == 2 * N + 1 and "left out: files .heic (2)" in repr(data)
+
+
+def test_images_without_classes_have_no_labels():
+    data = read_files({f"IMG_20240101_{i:06}.png": png(np.full((8, 8), i)) for i in range(20)}, label=False)
+    assert "no labels" in repr(data) and data.n_classes == 1 and not data.y.any()
 
 
 # ---- paths and files

@@ -183,6 +183,7 @@ def test_a_path_is_learned_on_and_reset_brings_the_lesson_back(
     own = expected(plain_task(flowers_csv))
     assert shown_accuracy(widget) == pytest.approx(own, abs=1e-6) and own != number
     assert "on flowers (120 examples, 3 classes)" in widget.status.value
+    assert "Read with labels: column 6, &#x27;kind&#x27;; scaled: each column" in widget.status.value
     assert f"{own:.2f}" in widget.status.value
     assert all(png != before[name] for name, png in pictures(widget).items())
     widget.reset_button.click()
@@ -298,6 +299,45 @@ def test_supervised_rules_get_a_read_out_for_the_readers_classes(digits: Task, r
     task = plain_task(flowers_csv)
     phi = learned_state(get_rule("backprop", n_classes=3), task, sizes=(5, *SIZES[1:]), steps=STEPS)
     assert widget.accuracy == pytest.approx(probe(phi, task), abs=1e-6)
+
+
+# ---- how a file is read
+
+
+def test_options_overrule_how_a_file_is_read_and_reset_forgets_them(digits: Task, rule: UpdateRule, tmp_path: Path):
+    widget = InnerLoopExplorer(rule, digits, steps=STEPS, sizes=SIZES)
+    path, before = tmp_path / "f.csv", widget.status.value
+    rows = ["v;w;x;Class;Target"]
+    rows += [f"{v:.2f};{w:.2f};{x:.2f};{'abc'.index(kind)};{kind}" for v, w, x, *_, kind in flowers()]
+    path.write_text("\n".join(rows).replace(".", ","))
+    type_path(widget, path)
+    assert "could both hold the labels; allowed: label=&#x27;Class&#x27;" in widget.status.value
+    boxes = widget.data.options
+    for name, value, said in [
+        ("label", "Target", "Read with labels: column 5, &#x27;Target&#x27;; decimal commas; scaled: each column"),
+        ("drop", "Class, 1", "left out: column 1, &#x27;v&#x27; (as asked), column 4, &#x27;Class&#x27; (as asked)"),
+        ("scale", "one", "one scale for all"),
+    ]:
+        boxes[name].value = value
+        assert widget.wait(30) and said in widget.status.value
+    expected = read_dataset(path, label="Target", drop=["Class", 1], scale="one")
+    assert torch.equal(widget.exploration.task.x, expected.x)
+    for name, value, said in [
+        ("decimal", ".", "did not work"),
+        ("decimal", "", "decimal commas"),
+        ("separator", ",", "did not work"),
+        ("separator", "", "decimal commas"),
+        ("shape", "2 x 1", "(120 examples, 3 classes)"),
+        ("shape", "3 x 3", "height * width = 2"),
+        ("shape", "none", "one scale"),
+        ("label", "none", "column 5, &#x27;Target&#x27; is the text"),
+        ("drop", "Target", "without labels a rule can learn"),
+        ("label", "4", "labels: column 4"),
+    ]:
+        boxes[name].value = value
+        assert widget.wait(30) and said in widget.status.value, widget.status.value
+    widget.reset_button.click()
+    assert widget.wait(30) and widget.status.value == before and not any(box.value for box in boxes.values())
 
 
 # ---- the source of data

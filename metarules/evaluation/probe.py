@@ -64,7 +64,10 @@ def probe_splits(
     labels = _check_labels(labels)
     classes, counts = labels.unique(return_counts=True)
     if len(classes) < 2:
-        raise ValueError(f"labels holds the classes {classes.tolist()}; allowed: at least two classes")
+        raise ValueError(
+            f"labels holds the classes {classes.tolist()}; allowed: at least two classes (without labels "
+            "a rule can learn, but nothing can be probed)"
+        )
     if int(counts.min()) <= labels_per_class:
         few = int(classes[counts.argmin()])
         raise ValueError(

@@ -26,6 +26,10 @@ class Dataset:
         class_names: one name per class.
         targets: what else varies from example to example, such as a glyph's shift, as numbers to regress on [N, k],
             float32, every column of mean 0 and variance 1 (or 0 throughout); None where nothing is known.
+        reading: how it was read from a file, in words: which column became the label, what was left out, how values
+            were scaled.
+
+    Data without labels have one class: a rule learns from them as from others, the few-shot probe refuses them.
 
     Raises:
         TypeError: x, y or targets of another type or dtype.
@@ -38,6 +42,7 @@ class Dataset:
     shape: tuple[int, int] | None
     class_names: tuple[str, ...]
     targets: Tensor | None = None
+    reading: str = ""
 
     def __post_init__(self) -> None:
         check_tensor("x", self.x, min_dims=2)
@@ -59,7 +64,9 @@ class Dataset:
 
     def __repr__(self) -> str:
         image = f" ({self.shape[0]}x{self.shape[1]})" if self.shape else ""
-        return f"Dataset({self.name}: {len(self)} x {self.x.shape[1]}{image}, {self.n_classes} classes)"
+        classes = f"{self.n_classes} classes" if self.n_classes > 1 else "no labels"
+        read = f"; {self.reading}" if self.reading else ""
+        return f"Dataset({self.name}: {len(self)} x {self.x.shape[1]}{image}, {classes}{read})"
 
 
 Builder = Callable[..., Dataset]

@@ -330,7 +330,7 @@ class Explorer(Explorable, Generic[Run]):
         """Show all panels at the frame and with the options chosen, and say what is shown."""
         self.show_pictures()
         if not self.busy:
-            self.say(self.sentence())
+            self.say(self.sentence() + ("" if self.data is None else self.data.reading))
 
     def show_pictures(self) -> None:
         """Show all panels at the frame and with the options chosen."""

@@ -13,14 +13,26 @@ import torch
 from metarules.studies.recording import check_single_task
 from metarules.tasks import SUFFIXES, Dataset, Task, make_task, read_dataset, read_files, some_examples
 from metarules.widgets.base import Controls
-from metarules.widgets.parts import marked
+from metarules.widgets.parts import marked, menu, wide
 
 MOST = 2000  # examples an explorer learns on: about as many as there are digits, for an answer within two seconds
 _HELP = """<div style="line-height: 1.4; max-width: 860px"><b>A table</b> (.csv): a row per example, numbers, and a
-column of labels, called <i>label</i> or put last. <b>Arrays</b>: .npz with <i>x</i> and <i>y</i>, or .npy with
-<i>..._labels.npy</i> beside it. <b>Images</b>: a folder with a sub-folder per class, or files <i>cat_1.png</i>,
-<i>cat_2.png</i>, <i>dog_1.png</i>. Eleven examples of each class at least: the rule sees no labels, the probe that
-measures its features does. Nothing leaves this machine. Reset brings the lesson's data back.</div>"""
+column of labels, called <i>label</i>, <i>class</i> .. or the only text. <b>Arrays</b>: .npz with <i>x</i> and <i>y</i>,
+or .npy with <i>..._labels.npy</i> beside it. <b>Images</b>: a folder with a sub-folder per class, or files
+<i>cat_1.png</i>, <i>cat_2.png</i>, <i>dog_1.png</i>. Eleven examples of each class at least: the rule sees no labels,
+the probe that measures its features does. How a file was read stands in the line below; the boxes overrule it, by the
+rules of <code>help(metarules.read_dataset)</code>. Files over 10 MB: give a path. Nothing leaves this machine. Reset
+brings the lesson's data back.</div>"""
+_TYPED = {  # option of `read_dataset` -> what its box shows while it is empty
+    "label": "name or number",
+    "drop": "names or numbers, a comma between",
+    "shape": "8 x 8, or none for a table",
+    "scale": "columns, one, or the value for 1",
+}
+_MENUS: dict[str, list[Any]] = {
+    "separator": ["", ";", ",", ("tab", "\t"), "|", ("blank", " ")],
+    "decimal": ["", ".", ","],
+}
 
 
 class Source:
@@ -28,10 +40,12 @@ class Source:
 
     Args:
         what: a `Task`, a `Dataset`, a path, or a mapping from the names of uploaded files to their bytes.
+        options: of `read_dataset`, for paths and files.
     """
 
-    def __init__(self, what: object) -> None:
-        self._what = what
+    def __init__(self, what: object, options: Mapping[str, Any] | None = None) -> None:
+        self._what, self._options = what, options or {}
+        self.reading = ""  # how the file was read, in words, once it has been
         self._lock = threading.Lock()
         self._task: Task | None = what if isinstance(what, Task) else None
         self._whole = self._task.n_examples if self._task else 0
@@ -59,7 +73,7 @@ class Source:
         with self._lock:
             if self._task is None:
                 dataset = self._read()
-                self._whole = len(dataset)
+                self._whole, self.reading = len(dataset), dataset.reading
                 some = some_examples(dataset, MOST)
                 shuffle = torch.Generator().manual_seed(0)
                 self._task = make_task(some, permute=some.shape is not None, generator=shuffle)
@@ -75,8 +89,8 @@ class Source:
         if isinstance(self._what, Dataset):
             return self._what
         if isinstance(self._what, Mapping):
-            return read_files(self._what)
-        return read_dataset(cast(Path, self._what))  # which refuses what is no path, in a sentence
+            return read_files(self._what, **self._options)
+        return read_dataset(cast(Path, self._what), **self._options)  # which refuses what is no path, in a sentence
 
 
 class OwnData:
@@ -85,7 +99,8 @@ class OwnData:
     The explorer learns on `wanted`, in the work that it starts, and calls `show` with the source of what it shows
     whenever that changes, or stays after an error; its Reset calls `back`.
 
-    CSS classes: `metarules-data`, `metarules-data-path`, `metarules-data-upload`.
+    CSS classes: `metarules-data`, `metarules-data-path`, `metarules-data-upload`, and for the options of `read_dataset`
+    `metarules-data-label`, `-drop`, `-shape`, `-scale`, `-separator`, `-decimal`.
 
     Args:
         task: the data that the explorer opens with.
@@ -101,10 +116,12 @@ class OwnData:
         check_single_task(task)
         self._first = self.shown = self.wanted = Source(task)
         self._owner, self._changed = owner, changed
+        self._asked: Any = None  # what was asked for last, which options are about
 
     def use(self, data: Any) -> None:
         """Ask for other data, see `Explorer.use`."""
-        self.wanted = Source(data)
+        self._asked = data
+        self.wanted = Source(data, {name: _value(name, box.value) for name, box in self.options.items() if box.value})
         self._changed()
 
     @property
@@ -113,20 +130,34 @@ class OwnData:
         return "" if self.shown is self._first else f" on {self.shown.described()}"
 
     @property
+    def reading(self) -> str:
+        """How the data shown were read, as a sentence; nothing where no file was."""
+        return f" Read with {self.shown.reading}." if self.shown.reading else ""
+
+    @property
     def new_name(self) -> str:
         """For the sentence about work that begins: the name of data that are read or learned on for the first time."""
         return "" if self.wanted in (self.shown, self._first) else f" on {self.wanted.name}"
 
     def controls(self) -> widgets.Widget:
         """A box for a path and a button to upload, for the fold."""
-        wide = {"style": {"description_width": "150px"}, "layout": widgets.Layout(flex="1 1 430px", max_width="640px")}
-        path = widgets.Text(description="Your data: a path", placeholder="flowers.csv", continuous_update=False, **wide)
+        path = widgets.Text(
+            description="Your data: a path",
+            placeholder="flowers.csv",
+            continuous_update=False,
+            style={"description_width": "150px"},
+            layout=widgets.Layout(flex="1 1 430px", max_width="640px"),
+        )
         self.path_box = self._owner.control(path, "data-path", self._on_path)
         upload = widgets.FileUpload(
             accept=",".join(SUFFIXES), multiple=True, description="or upload", tooltip="A table, arrays or images"
         )
         self.upload_button = self._owner.control(upload, "data-upload", self._on_upload)
-        row = widgets.HBox([self.path_box, self.upload_button], layout=widgets.Layout(flex_flow="row wrap"))
+        self.options = {
+            name: self._owner.control(box, f"data-{name}", self._on_option) for name, box in _option_boxes().items()
+        }
+        parts = [self.path_box, self.upload_button, *self.options.values()]
+        row = widgets.HBox(parts, layout=widgets.Layout(flex_flow="row wrap"))
         return marked(widgets.VBox([row, widgets.HTML(_HELP)], layout=widgets.Layout(width="100%")), "data")
 
     def show(self, source: Source) -> None:
@@ -137,8 +168,13 @@ class OwnData:
 
     def back(self) -> None:
         """Ask for the data that the explorer opened with."""
-        self.wanted = self._first
-        self._owner.set_quietly(self.path_box, value="")
+        self.wanted, self._asked = self._first, None
+        for box in (self.path_box, *self.options.values()):
+            self._owner.set_quietly(box, value="")
+
+    def _on_option(self) -> None:
+        if self._asked is not None:
+            self.use(self._asked)
 
     def _on_path(self) -> None:
         if path := self.path_box.value.strip():
@@ -153,6 +189,33 @@ class OwnData:
         self._owner.set_quietly(self.path_box, value="")
         if files:
             self.use(files)
+
+
+def _option_boxes() -> dict[str, Any]:
+    """An empty box or menu for each option of `read_dataset` that a file may need; empty leaves it to the rules."""
+    typed = {
+        name: widgets.Text(description=name, placeholder=shown, continuous_update=False, **wide(80, 300))
+        for name, shown in _TYPED.items()
+    }
+    return typed | {name: menu(name, choices, "", **wide(80, 200)) for name, choices in _MENUS.items()}
+
+
+def _value(name: str, text: str) -> Any:
+    """An option as it is typed: numbers are numbers, "none" says that there is none, "8 x 8" is a pair."""
+    if name in _MENUS:
+        return text
+    if text.strip().lower() == "none":
+        return False if name == "label" else None
+    words = map(str.strip, text.split("x" if name == "shape" else ","))
+    parts = [int(word) if word.isdecimal() else word for word in words]
+    if name in ("shape", "drop"):
+        return tuple(parts)
+    if name == "label":
+        return parts[0] if len(parts) == 1 else text.strip()
+    try:
+        return float(text)
+    except ValueError:
+        return text.strip()
 
 
 def fitted(sizes: Sequence[int] | None, task: Task) -> tuple[int, ...] | None:

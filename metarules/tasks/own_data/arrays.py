@@ -9,62 +9,61 @@ from typing import Any
 
 import numpy as np
 
-from metarules.tasks.own_data.finish import LARGEST, MAX_BYTES, Raw
+from metarules.tasks.own_data.asked import LARGEST, MAX_BYTES, Asked, Raw
+from metarules.tasks.own_data.columns import Column, left_out
 
 _HOW = "numpy.savez('digits.npz', x=..., y=...)"
 _MAX_HEADER = 10_000  # bytes; numpy's own limit
 
 
-def read_npy(name: str, data: bytes, labels: tuple[str, bytes] | None) -> Raw:
-    """Read examples [N, n] or [N, height, width], and their labels [N] from a second file.
+def read_npy(name: str, data: bytes, labels: tuple[str, bytes] | None, asked: Asked) -> Raw:
+    """Read examples [N, n] or [N, height, width], and their labels [N] from a second file, if there is one.
 
     Args:
         name: of the file of examples, for messages.
         data: its bytes.
         labels: name and bytes of the file of labels.
+        asked: the options.
 
     Raises:
-        ValueError: what is wrong with either, or that there are no labels.
+        ValueError: what is wrong with either.
     """
-    x = _array(name, data)
-    if labels is None:
-        stem = name.removesuffix(".npy")
-        raise ValueError(
-            f"{name} comes without labels; allowed: a second file {stem}_labels.npy beside it, one label per row, or "
-            f"both in one file made by {_HOW}. The rule never sees them, but the probe that measures its features does"
-        )
-    return _raw(name, x, labels[0], _array(*labels))
+    y = None if labels is None else _array(*labels)
+    return _raw(name, _array(name, data), "" if labels is None else labels[0], y, asked)
 
 
-def read_npz(name: str, data: bytes) -> Raw:
-    """Read examples x [N, n] or [N, height, width] and labels y [N] from one file.
+def read_npz(name: str, data: bytes, asked: Asked) -> Raw:
+    """Read examples x [N, n] or [N, height, width] and labels y [N], if there are any, from one file.
 
     Raises:
         ValueError: what is wrong with it.
     """
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-        sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.infolist()}
+        sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
     except Exception as error:  # a damaged directory fails in as many ways as there are fields in it
         raise _unreadable(name, error) from None
-    if not {"x", "y"} <= set(sizes):
+    if "x.npy" not in sizes:
         held = ", ".join(sorted(sizes)[:10]) or "nothing"
-        raise ValueError(f"{name} holds {held}; allowed: arrays called x and y, as made by {_HOW}")
-    if sizes["x"] + sizes["y"] > MAX_BYTES:
-        raise ValueError(f"{name} unpacks to {sizes['x'] + sizes['y']} bytes; allowed: up to {MAX_BYTES}")
+        raise ValueError(f"{name} holds {held}; allowed: x.npy and, for labels, y.npy, as made by {_HOW}")
+    wanted = [entry for entry in ("x.npy", "y.npy") if entry in sizes]
+    if (size := sum(sizes[entry] for entry in wanted)) > MAX_BYTES:
+        raise ValueError(f"{name} unpacks to {size} bytes; allowed: up to {MAX_BYTES}")
     try:
-        contents = {key: archive.read(f"{key}.npy") for key in ("x", "y")}
+        contents = [archive.read(entry) for entry in wanted]
     except Exception as error:
         raise _unreadable(name, error) from None
-    x, y = (_array(f"{key} in {name}", content) for key, content in contents.items())
-    return _raw(name, x, f"y in {name}", y)
+    arrays = [_array(f"{entry[0]} in {name}", content) for entry, content in zip(wanted, contents, strict=True)]
+    return _raw(name, arrays[0], f"y in {name}", arrays[1] if arrays[1:] else None, asked)
 
 
 def _unreadable(name: str, error: Exception) -> ValueError:
     return ValueError(f"{name} cannot be read as npz ({error}); allowed: a file made by {_HOW}")
 
 
-def _raw(name: str, x: np.ndarray, labels_name: str, y: np.ndarray) -> Raw:
+def _raw(name: str, x: np.ndarray, labels_name: str, y: np.ndarray | None, asked: Asked) -> Raw:
+    if asked.label not in (None, False):
+        raise ValueError(f"label is {asked.label!r}; allowed for arrays: None, or False to leave their labels aside")
     if x.ndim not in (2, 3) or 0 in x.shape:
         raise ValueError(f"{name} has shape {list(x.shape)}; allowed: [N, n] or [N, height, width], none of them 0")
     if x.dtype.kind not in "biuf":
@@ -77,12 +76,20 @@ def _raw(name: str, x: np.ndarray, labels_name: str, y: np.ndarray) -> Raw:
             f"{name}, row {row + 1}, value {place + 1} is {rows[row, place]:g} ({len(bad)} such values in all); "
             f"allowed: finite numbers, up to {LARGEST:g} in size"
         )
-    shape = (int(x.shape[1]), int(x.shape[2])) if x.ndim == 3 else None
-    top = {"b": 1.0, "u": 255.0 if x.dtype == np.uint8 else None}.get(x.dtype.kind)
-    return Raw(name, rows, _labels(labels_name, y, len(x)), shape, top, labels_name)
+    labels = None if y is None or asked.label is False else _labels(labels_name, y, len(x))
+    if x.ndim == 3:
+        return Raw(name, rows, labels, labels_name, (int(x.shape[1]), int(x.shape[2])))
+    columns = [Column(j + 1, "", rows[:, j]) for j in range(rows.shape[1])]
+    out = left_out(columns, asked, name)
+    if len(out) == len(columns):
+        raise ValueError(f"{name} holds no column that is not left out; allowed: columns of numbers (see keep=, drop=)")
+    notes = (f"left out: {', '.join(f'{columns[j - 1]} ({out[j]})' for j in sorted(out))}",) if out else ()
+    kept = [c.number - 1 for c in columns if c.number not in out]
+    return Raw(name, rows[:, kept], labels, labels_name, None, ("",) * len(kept), notes)
 
 
 def _labels(name: str, y: np.ndarray, n: int) -> list[str]:
+    """Labels as text, different ones different: whole numbers as such, others with all their digits."""
     if y.shape != (n,):
         raise ValueError(f"{name} has shape {list(y.shape)}; allowed: [{n}], one label for each example")
     if y.dtype.kind not in "biufUS":
@@ -91,8 +98,11 @@ def _labels(name: str, y: np.ndarray, n: int) -> list[str]:
         row = int(np.flatnonzero(~np.isfinite(y))[0])
         raise ValueError(f"{name}, row {row + 1} is {y[row]:g}; allowed: a label for each example")
     if y.dtype.kind == "S":
-        return [bytes(label).decode("utf-8", "replace") for label in y]
-    return [str(label) if y.dtype.kind == "U" else f"{float(label):.15g}" for label in y]
+        try:
+            return [bytes(label).decode() for label in y]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{name} holds the label {error.object!r}; allowed: UTF-8 text") from None
+    return [str(int(v)) if y.dtype.kind in "biu" else str(v).removesuffix(".0") for v in y]
 
 
 def _array(name: str, data: bytes) -> np.ndarray:

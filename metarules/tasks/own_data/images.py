@@ -9,15 +9,14 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from metarules._checks import check_number
-from metarules.tasks.own_data.finish import Raw
-from metarules.tasks.own_data.names import SIDE, check_count, class_of
+from metarules.tasks.own_data.asked import Asked, Raw
+from metarules.tasks.own_data.names import check_count, class_of
 
 MAX_PIXELS = 25_000_000  # of one image before it is made small: a large photograph, and no decompression bomb
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 
 
-def read_images(name: str, files: Mapping[str, bytes], side: int = SIDE) -> Raw:
+def read_images(name: str, files: Mapping[str, bytes], asked: Asked) -> Raw:
     """Read images, their class being the folder they lie in, or else the beginning of their file names.
 
     Each image is turned upright (EXIF), laid on white where it is transparent, made grey, cut to the largest square in
@@ -26,16 +25,19 @@ def read_images(name: str, files: Mapping[str, bytes], side: int = SIDE) -> Raw:
     Args:
         name: of the folder, for messages.
         files: "class/file.png" or "class_12.png" -> its bytes, at most 20,000.
-        side: height and width wanted, 4 to 64.
+        asked: the options; `side` is the height and width wanted.
 
     Raises:
         ValueError: naming the file that cannot be read, or has no class.
     """
-    check_number("side", side, low=4, high=64, integer=True)
     check_count(name, len(files))
-    labels = [class_of(path) for path in files]
-    values = np.stack([_pixels(path, data, int(side)) for path, data in files.items()])
-    return Raw(name, values, labels, (int(side), int(side)), 1.0, "the folder or file names")
+    if asked.label not in (None, False):
+        raise ValueError(f"label is {asked.label!r}; allowed for images: None, or False for images without labels")
+    labels = None if asked.label is False else [class_of(path) for path in files]
+    side = int(asked.side)
+    values = np.stack([_pixels(path, data, side) for path, data in files.items()])
+    where = "the folders" if any("/" in path for path in files) else "the beginnings of file names"
+    return Raw(name, values, labels, where, (side, side))
 
 
 def _pixels(path: str, data: bytes, side: int) -> np.ndarray:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
-SIDE = 16  # pixels images are brought to: four times the digits' 64 inputs, still quick to learn from
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 MAX_IMAGES = 20_000
 _NUMBER_AT_END = re.compile(r"[\s_.-]*\(?\d+\)?$")
+_DATE = re.compile(r"\d{6}|(19|20)\d\d[\W_]?\d\d")  # or another number that cameras and telephones make names of
+_CAMERAS = {"img", "dsc", "dscn", "dscf", "pxl", "mvi", "image", "screenshot"}
 
 
 def is_image(name: str) -> bool:
@@ -21,12 +22,17 @@ def class_of(path: str) -> str:
     """The class of an image: the folder it lies in, or else its file name without the number at its end.
 
     Raises:
-        ValueError: a name that is a number alone.
+        ValueError: a name that is a number alone, or one that cameras give.
     """
     parts = PurePath(path).parts
-    found = parts[-2] if len(parts) > 1 else _NUMBER_AT_END.sub("", PurePath(path).stem)
-    if not found:
-        raise ValueError(f"{path} has no class in its name; allowed: class and number, such as cat_12.png or 7-003.png")
+    if len(parts) > 1:
+        return parts[-2]
+    found = _NUMBER_AT_END.sub("", PurePath(path).stem)
+    if not found or _DATE.search(found) or found.lower().strip("_-. ") in _CAMERAS:
+        raise ValueError(
+            f"{path} has no class in its name; allowed: class and number, such as cat_12.png or 7-003.png, or a folder "
+            "for each class; label=False reads images without labels"
+        )
     return found
 
 

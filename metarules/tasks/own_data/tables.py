@@ -1,163 +1,127 @@
-"""CSV tables: which separator, whether line 1 holds names, which column holds labels; every bad cell by its place."""
+"""CSV tables: the numbers of their features and the text of their labels; every bad cell is named by its place."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+from array import array
+from itertools import islice
 
 import numpy as np
 
-from metarules.tasks.own_data.finish import LARGEST, MAX_EXAMPLES, UNLABELLED, Raw
+from metarules.tasks.own_data.asked import LARGEST, MAX_EXAMPLES, SEPARATORS, UNLABELLED, Asked, Raw
+from metarules.tasks.own_data.cells import SAMPLE, Cells, find_cells
+from metarules.tasks.own_data.columns import Column, find_label, left_out
+from metarules.tasks.own_data.numbers import is_missing, is_number, mark_of, number
 
-LABEL_NAMES = ("label", "labels", "class", "target", "y")  # in this order, if a table has several of them
-_SEPARATORS = ",;\t"
-MAX_TABLE_BYTES = 30_000_000  # as Python text and numbers it takes ten times that
-_MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
-
-Line = tuple[int, list[str]]  # number of the line in the file, from 1, and its cells
+MAX_TABLE_BYTES = 30_000_000  # what is read within ten seconds
 
 
-def read_table(name: str, data: bytes, label: str | int | None = None) -> Raw:
-    """Read a CSV table: one row per example, one column of labels, numbers everywhere else.
-
-    Separated by commas, semicolons (numbers may then have decimal commas) or tabs; UTF-8 with or without byte-order
-    mark; any line ends; blank lines are skipped. Line 1 is taken for names if none of its cells is a number, or if it
-    names the column of labels. That column is the one called "label", "class", "target" or "y" (a "y" beside an "x" is
-    a coordinate), else the last. A first column without a name, in which data frames save their index, is left out.
+def read_table(name: str, data: bytes, asked: Asked) -> Raw:
+    """Read a CSV table: one row per example, by the rules of `read_dataset`.
 
     Args:
         name: of the file, for messages.
         data: its bytes.
-        label: the column of labels, by name or by number from 1; None finds it.
+        asked: the options.
 
     Raises:
-        ValueError: naming the line and column of what cannot be read.
+        ValueError: naming the line and column of what cannot be read, or the option that says what is meant.
     """
     if len(data) > MAX_TABLE_BYTES:
         raise ValueError(f"{name} holds {len(data)} bytes; allowed: up to {MAX_TABLE_BYTES} (an npz may be larger)")
-    lines = _lines(name, _text(name, data))
-    header = _header(lines)
-    if header is not None:
-        lines = lines[1:]
-    if not lines:
-        raise ValueError(f"{name} holds a line of names and no examples; allowed: one line per example below it")
-    width = len(lines[0][1] if header is None else header)
-    for number, cells in lines:
-        if len(cells) != width:
+    cells = find_cells(name, data, asked)
+    columns = _columns(cells)
+    label = find_label(columns, asked, name, cells.counted)
+    out = left_out(columns, asked, name, label)
+    features = [c for c in columns if c.number not in out and c is not label]
+    notes = [f"left out: {', '.join(f'{columns[j - 1]} ({out[j]})' for j in sorted(out))}"] if out else []
+    if not features:
+        raise ValueError(f"{name} has {'; '.join(['labels alone', *notes])}; allowed: columns of numbers besides")
+    values = np.stack([c.values for c in features], 1)
+    bad = np.argwhere(~(np.abs(values) <= LARGEST))
+    if len(bad):
+        raise _bad_cell(cells, int(bad[0, 0]), features[int(bad[0, 1])], label)
+    if cells.counted:
+        notes.insert(0, f"line 1 taken for names of columns ({', '.join((cells.names or [])[:3])} ..)")
+    if cells.decimal == ",":
+        notes.insert(0, "decimal commas")
+    names = tuple(c.name for c in features)
+    labels = None if label is None else _labels(cells, label)
+    return Raw(name, values, labels, str(label), None, names, tuple(notes))
+
+
+def _columns(cells: Cells) -> list[Column]:
+    """All columns as numbers. A row is read at once, which is fast; cell by cell only where something is no number."""
+    sample = [row for _, row in islice(cells.rows(), SAMPLE)]
+    if not sample:
+        raise ValueError(f"{cells.name} holds a line of names and no examples; allowed: one line per example below it")
+    names = [""] * len(sample[0]) if cells.names is None else cells.names
+    width = len(names)
+    whole = [row for row in sample if len(row) == width]
+    text = [j for j in range(width) if 2 * sum(is_number(row[j]) for row in whole) < len(whole)]
+    plain = b"_" not in cells.data
+    numbers, empty, n = array("d"), set(range(width)), 0
+    for n, (line, row) in enumerate(cells.rows(), start=1):
+        if len(row) != width:
             raise ValueError(
-                f"{name}, line {number} has {len(cells)} cells; allowed: {width}, as many as the first line has"
+                f"{cells.name}, line {line} has {len(row)} cells; allowed: {width}, as many as the first line has"
             )
+        if n > MAX_EXAMPLES:
+            raise ValueError(f"{cells.name} holds more than {MAX_EXAMPLES} examples; allowed: up to {MAX_EXAMPLES}")
+        if empty:
+            empty = {j for j in empty if not row[j]}
+        for j in text:
+            row[j] = "nan"
+        numbers.extend(_values(row, cells.decimal, plain))
     if width < 2:
-        raise ValueError(f"{name} has a single column; allowed: columns of numbers and one of labels. {UNLABELLED}")
-    if len(lines) > MAX_EXAMPLES:
-        raise ValueError(f"{name} holds {len(lines)} examples; allowed: up to {MAX_EXAMPLES}")
-    column = _label_column(name, header, width, label)
-    shown = _shown(header, column)
-    labels = [_label(name, number, shown, cells[column]) for number, cells in lines]
-    others = [j for j in range(width) if j != column and not (j == 0 and header and _is_index(header[0]))]
-    if not others:
-        raise ValueError(f"{name} has labels alone; allowed: columns of numbers besides")
-    values = [[_number(name, number, header, j, cells[j]) for j in others] for number, cells in lines]
-    found = "" if header or label is not None else ", taken as labels since it is the last,"
-    return Raw(name, np.array(values), labels, None, None, f"{shown}{found}")
-
-
-def _text(name: str, data: bytes) -> str:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError(f"{name} is UTF-16 text; allowed: UTF-8. Save it as 'CSV UTF-8'")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{name}, line {line} holds the byte 0x{data[error.start]:02x}, which is no UTF-8 text; allowed: UTF-8. "
-            "Save it as 'CSV UTF-8'"
-        ) from None
+            f"{cells.name} has a single column; allowed: columns of numbers and one of labels, between one of "
+            f"{', '.join(map(repr, SEPARATORS))}. {UNLABELLED}"
+        )
+    values_of = np.frombuffer(numbers).reshape(n, width)
+    return [Column(j + 1, names[j], values_of[:, j], j in text, j in empty) for j in range(width)]
 
 
-def _lines(name: str, text: str) -> list[Line]:
-    """The lines that are not blank, cut into cells."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    separator = max(_SEPARATORS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
+def _values(row: list[str], decimal: str, plain: bool) -> list[float]:
+    """The numbers of a row; `plain` says that there is no underscore, which Python takes for part of a number."""
     try:
-        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except csv.Error as error:
-        at = f"{name}, line {reader.line_num}"
-        raise ValueError(f"{at} is no CSV ({error}); allowed: cells between {separator!r}") from None
-    if separator == ";":  # where the semicolon separates, the comma is the decimal mark
-        rows = [(number, [_decimal_point(cell) for cell in cells]) for number, cells in rows]
-    lines = [(number, cells) for number, cells in rows if any(cells)]
-    if not lines:
-        raise ValueError(f"{name} is empty; allowed: a line per example, numbers and a label")
-    return lines
+        if plain and decimal == ".":
+            return list(map(float, row))
+        if plain and "." not in (together := "\n".join(row)):
+            return list(map(float, together.replace(",", ".").split("\n", len(row) - 1)))
+    except ValueError:
+        pass  # a cell that is no number, or has commas between thousands
+    return [number(cell, decimal) for cell in row]
 
 
-def _decimal_point(cell: str) -> str:
-    pointed = cell.replace(",", ".")
-    return pointed if cell.count(",") == 1 and _parsed(pointed) is not None else cell
+def _labels(cells: Cells, label: Column) -> list[str]:
+    """Labels as they are written."""
+    labels = []
+    for line, row in cells.rows():
+        cell = row[label.number - 1]
+        if is_missing(cell) and cell.lower() not in ("-", "none"):
+            raise ValueError(f"{cells.name}, line {line}, {label} has no label; allowed: a label in every row")
+        labels.append(cell)
+    return labels
 
 
-def _header(lines: list[Line]) -> list[str] | None:
-    """The names in line 1, or None where it is an example."""
-    first = lines[0][1]
-    if any(first[1:]) and all(_parsed(cell) is None for cell in first):
-        return first
-    for j, cell in enumerate(first):
-        if cell.lower() in LABEL_NAMES and not any(cell == cells[j] for _, cells in lines[1:] if j < len(cells)):
-            return first
-    return None
-
-
-def _label_column(name: str, header: list[str] | None, width: int, wanted: str | int | None) -> int:
-    names = [] if header is None else [cell.lower() for cell in header]
-    if wanted is None:
-        known = [called for called in LABEL_NAMES if called in names and not (called == "y" and "x" in names)]
-        return names.index(known[0]) if known else width - 1
-    if isinstance(wanted, str) and wanted.lower() in names:
-        return names.index(wanted.lower())
-    if isinstance(wanted, int) and not isinstance(wanted, bool) and 1 <= wanted <= width:
-        return wanted - 1
-    columns = f"a number from 1 to {width}" if header is None else f"{', '.join(header[:20])}, or 1 to {width}"
-    raise ValueError(f"label is {wanted!r}, which is no column of {name}; allowed: {columns}")
-
-
-def _is_index(name: str) -> bool:
-    return name == "" or name.lower().startswith("unnamed:")
-
-
-def _shown(header: list[str] | None, j: int) -> str:
-    return f"column {j + 1}" if header is None else f"column {j + 1}, {header[j]!r}"
-
-
-def _label(name: str, line: int, shown: str, cell: str) -> str:
-    """A label as text; 3 and 3.0 are the same."""
-    if cell.lower() in _MISSING - {"-", "none"}:
-        raise ValueError(f"{name}, line {line}, {shown} has no label; allowed: a label in every row. {UNLABELLED}")
-    value = _parsed(cell)
-    return cell if value is None or not math.isfinite(value) else f"{value:.15g}"
-
-
-def _number(name: str, line: int, header: list[str] | None, j: int, cell: str) -> float:
-    value = _parsed(cell)
-    if value is not None and abs(value) <= LARGEST:
-        return value
-    if cell.lower() in _MISSING:
+def _bad_cell(cells: Cells, row: int, column: Column, label: Column | None) -> ValueError:
+    """What is wrong with a cell of a feature."""
+    line, found = next(islice(cells.rows(), row, None))
+    cell, drop = found[column.number - 1], f"drop={column.option!r} leaves the column out"
+    value, at = number(cell, cells.decimal), f"{cells.name}, line {line}, {column}"
+    if is_missing(cell):
         wrong = f"is {cell!r}, a missing value" if cell else "is empty"
-        advice = "Fill such cells in, or leave their rows or columns out"
-    elif value is not None:
-        wrong, advice = f"is {cell!r}", f"Finite ones, up to {LARGEST:g} in size"
+        advice = f"Fill such cells in, or leave their rows out; {drop}"
+    elif not math.isnan(value):
+        wrong, advice = f"is {cell!r}", f"Finite ones, up to {LARGEST:g} in size; {drop}"
+    elif mark_of(cell):
+        other = "," if cells.decimal == "." else "."
+        wrong = f"is {cell!r}, where other numbers have the decimal mark {cells.decimal!r}"
+        advice = f"One mark throughout (decimal={other!r} takes the other); {drop}"
     else:
         wrong = f"is the text {cell[:40]!r}"
-        advice = "Only labels may be text: name their column 'label', or put it last"
-    raise ValueError(f"{name}, line {line}, {_shown(header, j)} {wrong}; allowed: a number. {advice}")
-
-
-def _parsed(cell: str) -> float | None:
-    if "_" in cell:  # Python reads 1_000 as a number, tables do not
-        return None
-    try:
-        return float(cell)
-    except ValueError:
-        return None
+        advice = f"Only labels may be text: label={column.option!r} says that it is one; {drop}"
+        if label is not None:
+            advice += f" (the labels are in {label})"
+    return ValueError(f"{at} {wrong}; allowed: a number. {advice}")
