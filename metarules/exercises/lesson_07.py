@@ -33,8 +33,8 @@ def check_scale(guess: Any, measured: float) -> Feedback:
         guess,
         0.9,
         1.1,
-        f"measured: {measured:.2f}. A change twice as large makes W twice as large, and batch norm divides by the size of "
-        "u = x W. Only the ratio of the two numbers counts.",
+        f"measured: {measured:.2f}. A change twice as large makes W twice as large, and batch norm divides by the "
+        "size of u = x W. Only the ratio of the two numbers counts.",
         "not as low as that. What does batch norm do to u = x W when W is twice as large?",
         "not as high as that. What does batch norm do to u = x W when W is twice as large?",
     )
@@ -54,7 +54,11 @@ def check_difference(difference: Callable[[Callable[[Tensor], Tensor], Tensor, f
     theta, eps = torch.tensor([1.5, -0.5], dtype=torch.float64), 1e-2
     steps = eps * torch.eye(2, dtype=torch.float64)
     up, down = (torch.stack([f(theta + sign * e) for e in steps]) for sign in (1, -1))
-    got = difference(f, theta, eps)
+    try:
+        got = difference(f, theta, eps)
+    except TypeError as error:
+        hint = "replace the ... by your line" if "ellipsis" in str(error) else f"your answer stopped with {error}"
+        return Feedback(False, f"{hint}.")
     if not isinstance(got, Tensor) or got.shape != theta.shape:
         what = list(got.shape) if isinstance(got, Tensor) else type(got).__name__
         return Feedback(False, f"a tensor of a slope for each entry of theta is wanted, shape [2], and this is {what}.")
@@ -69,7 +73,29 @@ def check_difference(difference: Callable[[Callable[[Tensor], Tensor], Tensor, f
         if torch.allclose(got, value, rtol=1e-9, atol=1e-12):
             right = hint == "right"
             return Feedback(right, "one pair of losses for each number of theta." if right else hint)
-    return Feedback(False, "step up by eps in one entry, step down by eps in the same entry, and compare the two losses.")
+    return Feedback(
+        False, "step up by eps in one entry, step down by eps in the same entry, and compare the two losses."
+    )
+
+
+@errors_as_hints
+def check_share(guess: Any, measured: float) -> Feedback:
+    """Predict, then measure: what is left of the true meta-gradient's length when the graph is cut every few steps.
+
+    Args:
+        guess: the predicted share; None while there is no prediction.
+        measured: the share found, below a third.
+    """
+    if guess is None:
+        return Feedback(False, "write your guess into the cell first: a number between 0 and 1.")
+    return number_between(
+        guess,
+        measured / 3,
+        min(1.0, measured * 3),
+        f"measured: {measured:.2f}. Each step multiplies what came before it: most of the length comes from far back.",
+        "more than that is left. (Anything within a factor of three counts as right.)",
+        "less than that is left. Each step multiplies what came before it: where does most of the length come from?",
+    )
 
 
 def lesson_trainer() -> MetaTrainer:
@@ -129,11 +155,18 @@ def check_meta_step(step: Step) -> Feedback:
     before = torch.nn.utils.parameters_to_vector(trainer.rule.parameters()).detach().clone()
     wanted = [trainer.step().loss for _ in range(STEPS)]
     theta = torch.nn.utils.parameters_to_vector(trainer.rule.parameters()).detach()
-    losses, found, group = follow(step)
+    try:
+        losses, found, group = follow(step)
+    except (RuntimeError, TypeError) as error:
+        if "TensorList" in str(error) or "ellipsis" in str(error):
+            return Feedback(False, "no loss was collected: replace both ... by your lines.")
+        raise
     if torch.equal(found, before):
         return Feedback(False, "theta has not moved: is there a backward pass, and does the optimiser take its step?")
     if group.step == 0:
-        return Feedback(False, "the group is still at inner step 0: the next truncation has to go on where this one ended.")
+        return Feedback(
+            False, "the group is still at inner step 0: the next truncation has to go on where this one ended."
+        )
     if abs(losses[0] - wanted[0]) > TOLERANCE:
         return Feedback(False, "the first loss differs: it is the mean of the meta-objective at every new state.")
     if group.phi.layers[0].W.requires_grad:

@@ -78,7 +78,9 @@ def _draw_fan(
 ) -> None:
     """All points of the landscape by their ratio alone: one curve, if only the ratio counts."""
     left = 4.6
-    style.put_text(figure, left - 0.5, 3.81, "The same points by their ratio", size=style.TITLE, weight="bold", va="top")
+    style.put_text(
+        figure, left - 0.5, 3.81, "The same points by their ratio", size=style.TITLE, weight="bold", va="top"
+    )
     words = "every dot is one point of the landscape"
     style.put_text(figure, left - 0.5, 3.57, words, size=style.SMALL, color=style.MUTED, va="top")
     axes = style.quiet_axes(style.axes_at(figure, left, 0.5, 4.3, 2.9), f"{names[1]} / {names[0]} (log scale)", "")

@@ -23,7 +23,9 @@ class _Curve(Film):
         self.run = run
         figure, self._corner = style.panel_figure(title, subtitle)
         self.axes = style.quiet_axes(style.axes_at(figure, *_BOX), "meta-step")
-        self.axes.set_xlim(-0.02 * run.settings.meta_steps, 1.02 * run.settings.meta_steps)
+        last = max(run.steps[-1], 1) if run.ended else run.settings.meta_steps
+        self.axes.set_xlim(-0.02 * last, 1.02 * last)
+        self.axes.xaxis.get_major_locator().set_params(integer=True)
         moving = self.draw(self.axes, run)
         super().__init__(figure, len(run.steps), [*moving, self._corner])
 
@@ -111,7 +113,7 @@ class HeldOutFilm(_Curve):
     def alt(self, frame: int) -> str:
         """The curves in words."""
         parts = []
-        for (line, x, means), kind in zip(self._lines, self.run.held_out, strict=True):
+        for (_, x, means), kind in zip(self._lines, self.run.held_out, strict=True):
             shown = means[x <= self.run.steps[frame]]
             if len(shown):
                 parts.append(f"{kind} {shown[0]:.2f} at the start, {shown[-1]:.2f} now")
@@ -184,7 +186,7 @@ class ParticlesFilm(Film):
         for dots, words, thumb in zip(self._dots, self._words, self.run.looks[frame], strict=False):
             dots.set_offsets(thumb.points)
             dots.set_facecolors([style.class_colour(int(label)) for label in thumb.labels])
-            words.set_text(f"{thumb.age}: {thumb.accuracy:.2f}")
+            words.set_text(f"step {thumb.age}: {thumb.accuracy:.2f}")
         self._corner.set_text("")
 
     def alt(self, frame: int) -> str:
@@ -200,8 +202,7 @@ class ParticlesFilm(Film):
 
 def _gained(run: LiveRun, meta_step: int) -> str:
     """Mean accuracy at the last complete look up to a meta-step, and the start's."""
-    complete = min(len(found) for found in run.held_out.values())
-    looks = [i for i in range(complete) if run.judged[i] <= meta_step]
+    looks = [i for i in range(run.complete) if run.judged[i] <= meta_step]
     return f"{run.accuracy(0):.2f} → {run.accuracy(looks[-1]):.2f}" if looks else ""
 
 

@@ -14,6 +14,9 @@ backward_weights             angles between V and W, and between a rule's change
 objective                    the meta-objective on points in a plane, and its gradient
 moons                        two moons pulled apart, and where a read-out divides the plane
 evolution                    the snapshots of a meta-training run
+training_tasks               training tasks as images
+live_training                meta-training piece by piece, looked at as it goes
+truncation_bias              short-sighted meta-gradients beside the true one, ES and PES
 ============================ ==========================================================================================
 
 A study that lets a rule learn takes `progress`, called with (done, all), and `stop`, an event that, once set, ends it

@@ -73,6 +73,7 @@ def load_run(path: Path = RUN) -> LiveRun:
             {kind: tuple(map(tuple, found)) for kind, found in facts["held_out"].items()},
             tuple(facts["steps"]),
             tuple(tuple(_unpacked(thumb) for thumb in look) for look in facts["looks"]),
+            ended=True,
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path.name} holds no recorded run ({error}); allowed: a file that save_run wrote") from error

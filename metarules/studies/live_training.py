@@ -1,7 +1,7 @@
 """What `MetaTrainingConsole` shows, computed without any widget: meta-training in small pieces, looked at as it goes.
 
-The trainer is `meta_training.MetaTrainer`, the tasks and nets are those of a preset; what is ours here is that a piece of
-work is short, so that a run can be paused and stopped at any time, and that every meta-step leaves something to look at.
+The trainer is `meta_training.MetaTrainer`, the tasks and nets are those of a preset. A piece of work is short, so that
+a run can be paused and stopped at any time, and every meta-step leaves something to look at.
 
     python -m metarules.studies.live_record --seeds 0 1 2 --seconds 60
 """
@@ -129,6 +129,7 @@ class LiveRun:
         held_out: kind -> accuracies [looks, tasks]; a last look may still lack some kinds.
         steps: meta-steps at which particles were looked at, from 0.
         looks: the particles at each of them.
+        ended: whether nothing more will come.
     """
 
     settings: LiveSettings
@@ -139,26 +140,30 @@ class LiveRun:
     held_out: Mapping[str, tuple[tuple[float, ...], ...]]
     steps: tuple[int, ...]
     looks: tuple[tuple[Thumb, ...], ...]
+    ended: bool = False
 
-    def gain(self, look: int = -1) -> tuple[float, float]:
-        """How far held-out accuracy lies above the start's, paired by task: mean and standard error.
+    @property
+    def complete(self) -> int:
+        """Looks at held-out data that all kinds have had."""
+        return min(len(found) for found in self.held_out.values())
 
-        Args:
-            look: which look; the last complete one by default.
+    def gain(self) -> tuple[float, float]:
+        """How far held-out accuracy lies above the start's at the last complete look, paired by task.
+
+        Returns:
+            Mean and standard error; NaN before the first look.
         """
-        complete = min(len(found) for found in self.held_out.values())
-        if complete == 0:
+        if not self.complete:
             return float("nan"), float("nan")
-        at = complete - 1 if look == -1 else look
-        pairs = np.concatenate([np.subtract(found[at], found[0]) for found in self.held_out.values()])
+        pairs = np.concatenate([np.subtract(f[self.complete - 1], f[0]) for f in self.held_out.values()])
         return float(pairs.mean()), float(pairs.std(ddof=1) / np.sqrt(len(pairs)))
 
     def accuracy(self, look: int = -1) -> float:
-        """Mean held-out accuracy over all kinds at a complete look; NaN before the first."""
-        complete = min(len(found) for found in self.held_out.values())
-        if complete == 0:
+        """Mean held-out accuracy over all kinds at a complete look, by default the last; NaN before the first."""
+        if not self.complete:
             return float("nan")
-        return float(np.mean([found[complete - 1 if look == -1 else look] for found in self.held_out.values()]))
+        at = range(self.complete)[look]
+        return float(np.mean([found[at] for found in self.held_out.values()]))
 
 
 @dataclass(eq=False)
@@ -222,9 +227,8 @@ class LiveTraining:
         """Everything there is to look at, which later pieces leave alone."""
         kept = {kind: tuple(found) for kind, found in self._held_out.items()}
         loss, norm, clip = tuple(self._loss), tuple(self._norm), self.trainer.settings.clip
-        return LiveRun(
-            self.settings, loss, norm, clip, tuple(self._judged), kept, tuple(self._steps), tuple(self._looks)
-        )
+        steps, looks = tuple(self._steps), tuple(self._looks)
+        return LiveRun(self.settings, loss, norm, clip, tuple(self._judged), kept, steps, looks, self.over)
 
     def _meta_step(self) -> None:
         step = self.trainer.step()

@@ -225,13 +225,38 @@ def truncation_bias(
     settings = settings_for(horizon, truncation, sigma)
     group = fresh_group(replace(settings, particles=particles), particles, seed)
     rule = ThreeNumbers(decorr=decorr, particles=particles)
-    lengths = tuple(k for k in (1, 2, 4, 8, 16, 32) if k < horizon) + (horizon,)
+    lengths = (*(k for k in (1, 2, 4, 8, 16, 32) if k < horizon), horizon)
     truncated = torch.stack([meta_gradients(rule, group, settings, seed, keep=k) for k in lengths])
     g = generator_for(seed, "noise")
-    noise = [sigma * torch.randn(rule.theta.shape, generator=g, dtype=torch.float64) for _ in range(horizon // truncation)]
+    noise = [
+        sigma * torch.randn(rule.theta.shape, generator=g, dtype=torch.float64) for _ in range(horizon // truncation)
+    ]
     smoothed = meta_gradients(rule, group, settings, seed, keep=horizon, noise=noise)
     found = {name: estimates(name, decorr, settings, unrolls, seed).numpy() for name in ("pes", "es") if unrolls}
     return TruncationBias(decorr, horizon, lengths, truncated.numpy(), smoothed.numpy(), found, truncation, sigma)
+
+
+def pointing(values: np.ndarray, counts: Sequence[int], *, clip: float | None = None, draws: int = 500) -> list[float]:
+    """How well the mean of a few particles' gradients points: its average cosine with the mean of all.
+
+    Args:
+        values: gradients [particles, n].
+        counts: how many are averaged, each at most the number of particles.
+        clip: largest length of one gradient before the average; None clips nothing.
+        draws: of particles, for each count.
+
+    Returns:
+        A cosine for each count.
+    """
+    g, true = np.random.default_rng(0), values.mean(0)
+    if clip is not None:
+        values = values * np.minimum(1, clip / np.maximum(np.linalg.norm(values, axis=1), 1e-300))[:, None]
+    found = []
+    for n in counts:
+        check_number("counts", n, low=1, high=len(values), integer=True)
+        means = np.stack([values[g.choice(len(values), n, replace=False)].mean(0) for _ in range(draws)])
+        found.append(float(np.mean(means @ true / (np.linalg.norm(means, axis=1) * np.linalg.norm(true)))))
+    return found
 
 
 def save_bias(found: Sequence[TruncationBias], path: Path = RECORDED) -> Path:
@@ -282,7 +307,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         named = {f"K = {k}": values for k, values in zip(bias.lengths, bias.truncated, strict=True)}
         for name, values in {**named, "smoothed": bias.smoothed, **bias.estimates}.items():
             mean, half = bias.band(values)
-            print(f"{name:8}", np.round(mean, 4), "+-", np.round(half, 4), f"cosine {bias.cosine(values):.2f}", flush=True)
+            print(
+                f"{name:8}", np.round(mean, 4), "+-", np.round(half, 4), f"cosine {bias.cosine(values):.2f}", flush=True
+            )
     return 0
 
 

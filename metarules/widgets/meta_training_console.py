@@ -14,7 +14,15 @@ from metarules.meta_training.settings import ESTIMATOR_NAMES
 from metarules.plots.live_training import HeldOutFilm, LossFilm, NormFilm, ParticlesFilm
 from metarules.pretrained import save_rule
 from metarules.studies.live_record import load_run
-from metarules.studies.live_training import LIVE_PRESETS, MIXES, STARTS, TRUNCATIONS, LiveRun, LiveSettings, LiveTraining
+from metarules.studies.live_training import (
+    LIVE_PRESETS,
+    MIXES,
+    STARTS,
+    TRUNCATIONS,
+    LiveRun,
+    LiveSettings,
+    LiveTraining,
+)
 from metarules.studies.menu import keep_rule
 from metarules.update_rule import UpdateRule
 from metarules.widgets.explorer import Explorer, Panels, View
@@ -189,8 +197,8 @@ class MetaTrainingConsole(Explorer[LiveRun]):
 
     def reset(self) -> None:
         """Back to the recorded run; a run under way ends."""
-        super().reset()
         self.live = None
+        super().reset()
         self._end("Start")
 
     def _on_save(self) -> None:
@@ -256,13 +264,9 @@ class MetaTrainingConsole(Explorer[LiveRun]):
     def _label(self) -> str:
         if self.live is None:
             return "Drawing tasks and nets"
-        held = "" if self.live.so_far().accuracy() != self.live.so_far().accuracy() else f", {self._held()}"
+        run = self.live.so_far()
+        held = f", held-out accuracy {run.accuracy():.2f} (start {run.accuracy(0):.2f})" if run.complete else ""
         return f"Meta-step {self.live.number} of {self.live.settings.meta_steps}{held}"
-
-    def _held(self) -> str:
-        run = self.run if self.live is None else self.live.so_far()
-        gain, error = run.gain()
-        return f"held-out accuracy {run.accuracy():.2f} (start {run.accuracy(0):.2f}, gain {gain:.2f} ± {error:.2f})"
 
     def sentence(self) -> str:
         """What is shown, in words and numbers."""
@@ -275,4 +279,8 @@ class MetaTrainingConsole(Explorer[LiveRun]):
 
     def kept(self) -> str:
         """What is still shown."""
-        return "Still showing the recorded run." if self.live is None else f"The rule of meta-step {self.live.number} is kept."
+        return (
+            "Still showing the recorded run."
+            if self.live is None
+            else f"The rule of meta-step {self.live.number} is kept."
+        )
