@@ -12,6 +12,14 @@ from metarules._checks import check_number
 from metarules.plots import style
 
 _WIDTH = 9.12  # inches, what JupyterLab leaves a notebook on a laptop
+LANDSCAPE_ALT = (
+    "Left: the meta-loss over two numbers, a fan of rays with a dark valley where both are alike; the path of ten "
+    "meta-steps leads from its slope into the valley. Right: the same points by their ratio lie close to one curve."
+)
+SLICES_ALT = (
+    "Four cuts through the meta-loss. On the slope it is smooth, and level from near; beyond the valley it jumps up "
+    "and down by the same amount however near one looks."
+)
 _LINES = 12  # of equal loss
 Climb = tuple[str, Sequence[float], str]  # its name, a number for each meta-step from 0, its colour
 

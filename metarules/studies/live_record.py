@@ -79,14 +79,15 @@ def load_run(path: Path = RUN) -> LiveRun:
         raise ValueError(f"{path.name} holds no recorded run ({error}); allowed: a file that save_run wrote") from error
 
 
-def load_table(path: Path = TABLE) -> list[dict[str, str]]:
-    """The recorded table, a row for each start and seed.
+def load_table(path: Path = TABLE) -> list[dict[str, Any]]:
+    """The recorded table, a row for each start and seed: numbers by column, the start a text.
 
     Raises:
         FileNotFoundError: no such file.
     """
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    return [{name: text if name == "start" else float(text) for name, text in row.items()} for row in rows]
 
 
 def _packed(thumb: Thumb) -> dict[str, Any]:

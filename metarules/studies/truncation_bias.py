@@ -236,6 +236,12 @@ def truncation_bias(
     return TruncationBias(decorr, horizon, lengths, truncated.numpy(), smoothed.numpy(), found, truncation, sigma)
 
 
+def apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Distance of the means of two samples [n, 3] and [m, 3], in standard errors of their difference, [3]."""
+    error = np.sqrt(one.var(0, ddof=1) / len(one) + other.var(0, ddof=1) / len(other))
+    return np.abs(one.mean(0) - other.mean(0)) / error
+
+
 def pointing(values: np.ndarray, counts: Sequence[int], *, clip: float | None = None, draws: int = 500) -> list[float]:
     """How well the mean of a few particles' gradients points: its average cosine with the mean of all.
 

@@ -114,7 +114,6 @@ def test_start_pause_go_on_stop(widget: Console, report: Report) -> None:
 
 
 def test_a_short_run_ends_with_the_number_that_its_rule_has(widget: Console) -> None:
-    lab = widget.lab
     widget.start(meta_steps=2)
     widget.wait("^Your run")
     shown = widget.said()
