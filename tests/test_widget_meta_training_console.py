@@ -98,7 +98,7 @@ def test_an_interrupt_a_closed_page_and_a_second_console_pause_it(console: MetaT
 
     console.meta_steps_box.value = 50
     for end in (presence._interrupt_all, close_the_page, a_rival):
-        console.go()
+        console.train()
         assert console.wait(0.0) is False
         end()
         assert console.wait(60) and said(console).startswith("Paused") and not console._presence.watching, end

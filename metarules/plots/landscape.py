@@ -162,7 +162,7 @@ def slices_figure(slices: Mapping[str, tuple[Sequence[float], Sequence[float]]],
         axes.set_ylim(values.min() - pad, values.max() + pad)
         axes.set_xticks([places[0], places[-1]], [f"{places[0]:g}", f"{places[-1]:g}"])
         for label, side in zip(axes.get_xticklabels(), ("left", "right"), strict=True):
-            label.set_ha(side)
+            label.set_horizontalalignment(side)
         if i % 4:
             axes.set_yticklabels([])
         first, _, second = heading.partition("\n")

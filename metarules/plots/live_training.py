@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from metarules.plots import style
 from metarules.plots.film import Film
@@ -25,7 +26,7 @@ class _Curve(Film):
         self.axes = style.quiet_axes(style.axes_at(figure, *_BOX), "meta-step")
         last = max(run.steps[-1], 1) if run.ended else run.settings.meta_steps
         self.axes.set_xlim(-0.02 * last, 1.02 * last)
-        self.axes.xaxis.get_major_locator().set_params(integer=True)
+        self.axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         moving = self.draw(self.axes, run)
         super().__init__(figure, len(run.steps), [*moving, self._corner])
 

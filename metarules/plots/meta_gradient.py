@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -47,7 +48,7 @@ def truncation_figure(found: Mapping[str, TruncationBias]) -> Figure:
         one.set_xscale("log", base=2)
         axes.append(one)
     for (name, bias), (colour, marker) in zip(found.items(), _LOOKS, strict=False):
-        look = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.8, "label": name}
+        look: dict[str, Any] = {"color": colour, "marker": marker, "linewidth": 1.8, "label": name}
         axes[0].plot(bias.lengths, [np.linalg.norm(values.mean(0)) for values in bias.truncated], **look)
         axes[1].plot(bias.lengths, [bias.cosine(values) for values in bias.truncated], **look)
         ticks = [str(k) for k in bias.lengths[:-1]] + [f"{bias.horizon}, all"]

@@ -305,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     found: list[TruncationBias] = []
-    for decorr, particles, unrolls in ((0.6, 64, 100), (0.9, 128, 0)):
+    for decorr, particles, unrolls in ((0.6, 64, 100), (0.9, 64, 0)):
         bias = truncation_bias(decorr=decorr, particles=particles, unrolls=unrolls)
         found.append(bias)
         save_bias(found, options.out)

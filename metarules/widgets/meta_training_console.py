@@ -63,7 +63,7 @@ class MetaTrainingConsole(Explorer[LiveRun]):
 
     Example:
         console = MetaTrainingConsole()
-        console.go()  # as Start does; then console.pause(), console.go(), console.stop()
+        console.train()  # as Start does; then console.pause(), console.train(), console.stop()
         console.wait()
         InnerLoopExplorer(console.rule, task)
     """
@@ -152,9 +152,9 @@ class MetaTrainingConsole(Explorer[LiveRun]):
         if self.busy:
             self.pause()
         else:
-            self.go()
+            self.train()
 
-    def go(self) -> None:
+    def train(self) -> None:
         """Start, or go on with a run that is paused."""
         again = self.live is not None and self._why == "Paused" and not self.live.over
         live, settings = (self.live if again else None), self.wanted()
@@ -173,7 +173,7 @@ class MetaTrainingConsole(Explorer[LiveRun]):
         self.start(self._label, work, lambda _: self._end("Start"), self._on_end)
 
     def pause(self) -> None:
-        """Stop for now; `go` goes on where this left off."""
+        """Stop for now; `train` goes on where this left off."""
         self._why = "Paused"
         self._worker.stop()
         self.say("Pausing ...")
@@ -215,6 +215,8 @@ class MetaTrainingConsole(Explorer[LiveRun]):
 
     def _train(self, live: LiveTraining, progress: Progress, stop: threading.Event) -> None:
         """On the worker's thread: piece by piece, until it is over, paused, stopped, or nobody looks any longer."""
+        if stop.is_set():  # while its tasks were drawn
+            raise Stopped(self._why)
         self.live = live
         first, drawn = live.number, 0.0
         while not live.over:
