@@ -161,8 +161,9 @@ def slices_figure(slices: Mapping[str, tuple[Sequence[float], Sequence[float]]],
         axes.plot(places, loss, color=style.FORWARD, linewidth=1.2)
         axes.set_ylim(values.min() - pad, values.max() + pad)
         axes.set_xticks([places[0], places[-1]], [f"{places[0]:g}", f"{places[-1]:g}"])
-        for label, side in zip(axes.get_xticklabels(), ("left", "right"), strict=True):
-            label.set_horizontalalignment(side)
+        labels = axes.get_xticklabels()
+        labels[0].set_horizontalalignment("left")
+        labels[-1].set_horizontalalignment("right")
         if i % 4:
             axes.set_yticklabels([])
         first, _, second = heading.partition("\n")
