@@ -78,7 +78,8 @@ def test_what_is_recorded_tells_the_story():
     assert (apart(slope.estimates["pes"], slope.smoothed) < 1.96).all()
     assert (apart(slope.truncated[at], slope.smoothed)[:2] > 1.96).all()
     assert (apart(slope.estimates["es"], slope.smoothed)[:2] > 1.96).all()
-    assert edge.cosine(edge.truncated[0]) < 0 < slope.cosine(slope.truncated[0])
+    short, half = edge.band(edge.truncated[0])
+    assert (np.abs(short) > half).all() and edge.cosine(edge.truncated[0]) < 0 < slope.cosine(slope.truncated[0])
 
 
 def test_a_small_one_live_saved_and_drawn(tmp_path: Path):

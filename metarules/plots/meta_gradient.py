@@ -38,7 +38,7 @@ def truncation_figure(found: Mapping[str, TruncationBias]) -> Figure:
     figure = style.new_figure(9.12, 3.1)
     panels = [
         ("How long it is", "length of the mean meta-gradient, both axes logarithmic", 0.55),
-        ("Where it points", "cosine with the true gradient; below 0: uphill", 5.05),
+        ("Where it points", "cosine with the one through all steps; below 0: the opposite way", 5.05),
     ]
     axes = []
     for title, subtitle, left in panels:
