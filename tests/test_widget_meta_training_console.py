@@ -19,7 +19,6 @@ from metarules.studies.menu import rules_beside
 from metarules.widgets import presence
 from metarules.widgets.meta_training_console import MetaTrainingConsole
 
-
 PATIENCE = 600  # seconds at most; a quiet machine needs ten
 
 
