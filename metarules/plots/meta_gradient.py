@@ -56,6 +56,7 @@ def truncation_figure(found: Mapping[str, TruncationBias]) -> Figure:
             one.set_xticks(bias.lengths, ticks)
             one.minorticks_off()
     axes[0].set_yscale("log")
+    axes[0].minorticks_off()
     axes[0].legend(fontsize=style.SMALL, framealpha=0.85, edgecolor=style.FAINT, loc="upper left")
     axes[1].axhline(0, color=style.MUTED, linewidth=1)
     axes[1].set_ylim(-1.08, 1.08)
