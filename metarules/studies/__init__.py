@@ -17,6 +17,9 @@ evolution                    the snapshots of a meta-training run
 timeline                     the same snapshots, each teaching the same base models at every recorded step
 classical                    a rule's change of W as a weighted sum of textbook rules, and what is left over
 runs                         rules side by side, and the curves of several runs
+training_tasks               training tasks as images
+live_training                meta-training piece by piece, looked at as it goes
+truncation_bias              short-sighted meta-gradients beside the true one, ES and PES
 ============================ ==========================================================================================
 
 A study that lets a rule learn takes `progress`, called with (done, all), and `stop`, an event that, once set, ends it

@@ -8,6 +8,32 @@ from metarules.classic_rules import CLASSIC_RULES
 from metarules.pretrained import KINDS, get_rule
 from metarules.update_rule import UpdateRule
 
+_KEPT: dict[str, UpdateRule] = {}  # rules of the reader's own, by what a menu calls them
+
+
+def keep_rule(label: str, rule: UpdateRule) -> None:
+    """Offer a rule in the menu of every explorer that is made from now on.
+
+    Args:
+        label: what the menus call it; a second rule of the same name takes the first one's place.
+        rule: any rule.
+
+    Raises:
+        TypeError: rule is none.
+        ValueError: an empty label.
+
+    Example:
+        >>> keep_rule("My rule", get_rule("hebb"))
+    """
+    if not label.strip():
+        raise ValueError(f"label is {label!r}; allowed: a name for the menu")
+    _KEPT[label] = as_rule(rule)
+
+
+def kept_rules() -> dict[str, UpdateRule]:
+    """The rules that `keep_rule` was given, by label, the newest first."""
+    return dict(reversed(_KEPT.items()))
+
 
 def as_rule(rule: UpdateRule | str) -> UpdateRule:
     """A rule as it is, or by its name.
@@ -27,12 +53,13 @@ def as_rule(rule: UpdateRule | str) -> UpdateRule:
 
 
 def rules_beside(rule: UpdateRule) -> dict[str, UpdateRule]:
-    """Rules to compare one with, by what a menu calls them: where a learned rule started, and all hand-written rules.
+    """Rules to compare one with, by what a menu calls them: the reader's own, where a learned rule started, and all
+    hand-written rules.
 
     Args:
         rule: the one to compare with; a hand-written one is not offered once more.
     """
-    others: dict[str, UpdateRule] = {}
+    others = {label: mine for label, mine in kept_rules().items() if mine is not rule}
     for kind in KINDS.values():
         if type(rule) is kind.rule and rule.card:
             seed = rule.card.get("seed")  # theta's start is drawn from it

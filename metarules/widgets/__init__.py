@@ -12,6 +12,7 @@ from metarules.widgets.film_player import FilmPlayer as FilmPlayer
 from metarules.widgets.inner_loop import InnerLoopExplorer as InnerLoopExplorer
 from metarules.widgets.layers import LayersExplorer as LayersExplorer
 from metarules.widgets.meta_objective_explorer import MetaObjectiveExplorer as MetaObjectiveExplorer
+from metarules.widgets.meta_training_console import MetaTrainingConsole as MetaTrainingConsole
 from metarules.widgets.neuron_microscope import NeuronMicroscope as NeuronMicroscope
 from metarules.widgets.own_data import OwnData as OwnData
 from metarules.widgets.picture import Picture as Picture

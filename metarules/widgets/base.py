@@ -164,7 +164,7 @@ class Explorable(Controls):
 
     def start(
         self,
-        label: str,
+        label: str | Callable[[], str],
         work: Callable[[Progress, threading.Event], Any],
         done: Callable[[Any], None],
         put_back: Callable[[], None],
@@ -172,11 +172,13 @@ class Explorable(Controls):
         """Do long work off the kernel's main thread, with a progress bar and a Stop button; the newest request wins.
 
         Args:
-            label: what is being done, for the status line: "Learning with Hebb".
+            label: what is being done, for the status line: "Learning with Hebb"; or a function that says it anew.
             work: called with a function for progress and an event to look at; raises `Stopped` once that is set.
             done: called with the result.
             put_back: called after an error or a stop: the controls go back to what is still shown.
         """
+
+        name = label if callable(label) else lambda: label
 
         def finish(result: Any, problem: BaseException | None) -> None:
             try:
@@ -194,11 +196,11 @@ class Explorable(Controls):
 
         def report(how: Report) -> None:
             self.progress.value = how.share
-            self.say(f"{label}: {how.share:.0%} done, about {how.seconds_left:.0f} s left")
+            self.say(f"{name()}: {how.share:.0%} done, about {how.seconds_left:.0f} s left")
 
         self.progress.value = 0.0
         self._show_work(True)
-        self.say(f"{label} ...")
+        self.say(f"{name()} ...")
         self._worker.start(work, finish, report)
 
     def drop_work(self) -> None:
