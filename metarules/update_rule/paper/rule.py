@@ -101,7 +101,8 @@ class PaperRule(LearnedRule):
         parameters = dict(rule.named_parameters())
         names = tensorflow.variable_names(rule.settings)
         tensorflow.match(
-            found, {tf: tensorflow.tf_shape(tf, tuple(parameters[own].shape)) for tf, own in names.items()}
+            {tf: tuple(value.shape) for tf, value in found.items()},
+            {tf: tensorflow.tf_shape(tf, tuple(parameters[own].shape)) for tf, own in names.items()},
         )
         with torch.no_grad():
             for tf_name, own in names.items():
