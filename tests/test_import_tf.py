@@ -17,10 +17,13 @@ from metarules.classic_rules import CLASSIC_RULES
 from metarules.evaluation import cli
 from metarules.pretrained import get_rule, load_rule, own_rules, rule_names, rules_folder, save_rule, shipped_rules
 from metarules.pretrained.import_tf import import_rule, main, released_shapes, rule_of_checkpoint
+from metarules.studies.backward_weights import backward_rule
 from metarules.studies.menu import rules_beside
+from metarules.studies.mix import Mix
 from metarules.studies.trajectory import explore
 from metarules.tasks import load_dataset, make_task
 from metarules.update_rule import InnerSettings, LocalRule, PaperRule
+from metarules.widgets.inner_loop import InnerLoopExplorer
 
 REFERENCE = Path(__file__).parent / "reference"
 ROOT = "MoreLocalWeightUpdateProcess"
@@ -167,8 +170,33 @@ def test_the_imported_rule_runs_where_the_lessons_run_one(checkpoint: Path, fold
     run = explore(rule, task, steps=2, frames=2)
     assert run.steps == (0, 1, 2) and run.states[-1].sizes == (64, 32, 32, 32)
     assert "Where the learned rule started" not in rules_beside(rule)  # nobody here knows
+    explorer = InnerLoopExplorer("metz2018", task, steps=1)
+    assert "step 1 of 1: few-shot accuracy" in explorer.status.value
+    mix = Mix(learned=True, hebb=2.0, decorr=0.0, others=0.5)
+    scales = mix.rule(rule).settings.term_scales
+    assert scales["hebb"] == 2.0 and scales["decorr_x"] == 0.0 and scales["w_base"] == 0.5 and len(scales) == 12
+    assert mix.used(rule) == {"hebb", "decorr", "others"}
+    for way in ("tied", "separate"):
+        other = backward_rule(way, rule)
+        assert isinstance(other, PaperRule) and other.settings.backward_update == way
+        assert torch.equal(other.network.convs[0].conv.weight, rule.network.convs[0].conv.weight)
+    readouts = [dict(part.named_parameters()) for part in (other.forward_readout, other.backward_readout)]
+    assert all(torch.equal(value, readouts[1][name]) for name, value in readouts[0].items())
     with pytest.raises(ValueError, match="top layer of 10 units; allowed: 32"):
         rule(init_state((64, 10), generator=torch.Generator()), task.x[:8])
+
+
+@pytest.mark.parametrize(("recommended", "opened", "explored"), [(7, 7, 7), (50, 10, 20)])
+def test_an_explorer_opens_after_as_many_steps_as_it_can(
+    recommended: int, opened: int, explored: int, monkeypatch: pytest.MonkeyPatch
+):
+    """The authors' rule recommends more steps than an explorer shows."""
+    monkeypatch.setattr("metarules.widgets.inner_loop._QUICK_STEPS", 10)
+    monkeypatch.setattr("metarules.studies.trajectory.MAX_STEPS", 20)
+    rule, task = get_rule("hebb"), make_task(load_dataset("two_moons", n=200), permute=False)
+    rule.recommended = InnerSettings(steps=recommended, batch_size=10)
+    assert InnerLoopExplorer(rule, task, sizes=(2, 4)).exploration.steps[-1] == opened
+    assert explore(rule, task, sizes=(2, 4), frames=2).steps[-1] == explored
 
 
 # ---------------------------------------------------------------------------------------------- the command line

@@ -137,6 +137,10 @@ class PaperRule(LearnedRule):
                 result[tf_name] = value.reshape(tensorflow.tf_shape(tf_name, tuple(shape)))
         return result
 
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        return TERMS
+
     def check(self, phi: BaseModelState, batch: Batch | Tensor) -> Batch:
         """As for every rule; besides, the top width must be the one theta is tied to."""
         checked = super().check(phi, batch)
