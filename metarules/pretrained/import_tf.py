@@ -101,7 +101,7 @@ def import_rule(path: str | os.PathLike[str], name: str = NAME, *, replace: bool
     try:
         return save_rule(rule, target)
     except OSError as error:
-        allowed = f"a folder that can be, named by {VARIABLE}"
+        allowed = f"another folder, named by {VARIABLE}"
         raise OSError(f"{target.parent} cannot be written ({error.strerror}); allowed: {allowed}") from error
 
 
