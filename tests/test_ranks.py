@@ -25,6 +25,7 @@ from metarules.meta_training.ranks import RankError, Ranks
 TESTS = Path(__file__).parent
 STEPS = """
 import sys
+import weakref
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import torch
@@ -33,6 +34,7 @@ from meta_small import trainer
 from metarules.meta_training.checkpoint import load_checkpoint, save_checkpoint
 from metarules.meta_training.ranks import Ranks
 with Ranks.from_environment() as ranks:
+    joined = weakref.WeakSet([torch.distributed.group.WORLD] if ranks.size > 1 else [])
     t = trainer(torch.float64, groups=4, groups_per_step=2, ranks=ranks)
     if {load!r}:
         load_checkpoint(t, Path({load!r}))
@@ -41,6 +43,7 @@ with Ranks.from_environment() as ranks:
     if ranks.first:
         print(*map(repr, losses))
     print("groups", sorted(t.groups), "starts", sorted(group.number for group in t.groups.values()), flush=True)
+assert not joined, "its threads are still there, and may abort this process at its end"
 """
 
 

@@ -11,6 +11,8 @@ from metarules.evaluation.diversity import mean_of_pairs as mean_of_pairs
 from metarules.evaluation.held_out import Judge as Judge
 from metarules.evaluation.held_out import JudgeSettings as JudgeSettings
 from metarules.evaluation.held_out import validate as validate
+from metarules.evaluation.leaderboard import Leaderboard as Leaderboard
+from metarules.evaluation.locality import lateral_signals as lateral_signals
 from metarules.evaluation.probe import Splits as Splits
 from metarules.evaluation.probe import class_accuracy as class_accuracy
 from metarules.evaluation.probe import few_shot_accuracy as few_shot_accuracy

@@ -16,3 +16,5 @@ from metarules.meta_training.plan import preset as preset
 from metarules.meta_training.ranks import Ranks as Ranks
 from metarules.meta_training.run import run as run
 from metarules.meta_training.settings import MetaTrainingSettings as MetaTrainingSettings
+from metarules.meta_training.short import ShortRun as ShortRun
+from metarules.meta_training.short import meta_train as meta_train

@@ -55,6 +55,9 @@ class Ranks:
 
     def __enter__(self) -> Ranks:
         if self.size > 1:
+            # torch.optim imports it, too late: it would keep the group, whose threads can abort the interpreter's end
+            import torch.distributed.nn.functional  # noqa: F401
+
             try:
                 dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
             except (RuntimeError, ValueError) as error:

@@ -32,6 +32,7 @@ class EmbeddingFilm(Film):
         sees_labels: whether the rule was given the labels, for the line below the heading.
         star: one more example, marked with a star, at each frame [frames, 2].
         star_says: what stands beside the star at each frame.
+        title: the heading.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class EmbeddingFilm(Film):
         sees_labels: bool = False,
         star: np.ndarray | None = None,
         star_says: Sequence[str] = (),
+        title: str = "Which ones look alike to the top layer",
     ) -> None:
         self.star, self.star_says = star, star_says
         self.points = np.asarray(points, dtype=float)
@@ -56,9 +58,7 @@ class EmbeddingFilm(Film):
         self.classes = np.unique(self.labels)
         names = [str(c) for c in range(int(self.labels.max()) + 1)] if class_names is None else class_names
         known = "this rule is given the classes" if sees_labels else "the rule never sees the classes"
-        figure, self._corner = style.panel_figure(
-            "Which ones look alike to the top layer", f"a dot is one {noun}; {known}"
-        )
+        figure, self._corner = style.panel_figure(title, f"a dot is one {noun}; {known}")
         middle, reach = _frame_of(self.points if star is None else np.concatenate([self.points, star[:, None]], 1))
         width, _ = style.PANEL
         small = style.axes_at(figure, 0.12, 0.1 + _MAIN - _SMALL_SIDE, _SMALL_SIDE, _SMALL_SIDE)

@@ -57,9 +57,16 @@ class FilterFilm(Film):
             that are no images [frames, 1, n_0, n_1], the matrix W itself.
         steps: inner step of each frame.
         common_scale: see `mosaic`.
+        title: the heading.
     """
 
-    def __init__(self, filters: np.ndarray, steps: Sequence[int], common_scale: bool = False) -> None:
+    def __init__(
+        self,
+        filters: np.ndarray,
+        steps: Sequence[int],
+        common_scale: bool = False,
+        title: str = "First-layer filters",
+    ) -> None:
         self.filters = np.asarray(filters, dtype=float)
         self.steps = tuple(steps)
         self.common_scale = common_scale
@@ -71,7 +78,7 @@ class FilterFilm(Film):
             subtitle = f"each square: weights from the pixels into one neuron (first {MOST} of {count})"
         else:
             subtitle = "each square: the weights from the pixels into one neuron"
-        figure, self._corner = style.panel_figure("First-layer filters", subtitle)
+        figure, self._corner = style.panel_figure(title, subtitle)
         width, _ = style.PANEL
         small = style.axes_at(figure, 0.12, 0.1 + _MAIN - _SMALL_SIDE, _SMALL_SIDE, _SMALL_SIDE)
         main = style.axes_at(figure, width - _MAIN - 0.1, 0.1, _MAIN, _MAIN)

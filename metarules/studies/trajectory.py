@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +48,7 @@ class Exploration(Recorded):
         cosines: cosine between W and V, [F, L].
         sees_labels: whether the rule was given the labels of all examples.
         changes_V: whether the rule changed V.
+        beside: another rule's trajectory from the same seed, where two are compared.
     """
 
     task: Task
@@ -61,6 +64,7 @@ class Exploration(Recorded):
     cosines: np.ndarray
     sees_labels: bool
     changes_V: bool
+    beside: Exploration | None = field(default=None, kw_only=True)
 
 
 def recording_steps(steps: int, frames: int = FRAMES) -> tuple[int, ...]:
@@ -135,6 +139,38 @@ def explore(
         sees_labels=rule.needs_labels,
         changes_V=any(not torch.equal(a.V, b.V) for a, b in zip(first.layers, last.layers, strict=True)),
     )
+
+
+def explore_beside(
+    rule: UpdateRule, other: UpdateRule, task: Task, *, progress: Progress | None = None, **settings: Any
+) -> Exploration:
+    """`explore` with two rules: from one seed, for as many steps, on batches of the size that the first recommends.
+
+    The base models and the batches are the same, unless the rules recommend another spread of the first weights or
+    carry something random along.
+
+    Args:
+        rule, other: the two rules.
+        task: as for `explore`.
+        progress: as for `explore`, over both.
+        settings: as for `explore`.
+
+    Returns:
+        The first rule's `Exploration`, with the other's in `beside`.
+
+    Raises:
+        as `explore`.
+    """
+
+    def half(begun: int, done: int, all_: int) -> None:
+        if progress is not None:
+            progress(begun * all_ + done, 2 * all_)
+
+    batch_size = settings.pop("batch_size", None) or min(rule.recommended.batch_size, task.n_examples)
+    a = explore(rule, task, batch_size=batch_size, progress=functools.partial(half, 0), **settings)
+    settings |= {"steps": a.steps[-1], "record_at": a.steps}
+    b = explore(other, task, batch_size=batch_size, progress=functools.partial(half, 1), **settings)
+    return replace(a, beside=b)
 
 
 def fixed_sample(n: int, most: int) -> np.ndarray:

@@ -4,9 +4,12 @@ from metarules.base_model import Batch as Batch
 from metarules.update_rule.anatomy import Contributions as Contributions
 from metarules.update_rule.anatomy import contributions as contributions
 from metarules.update_rule.anatomy import named_inputs as named_inputs
+from metarules.update_rule.checking import RuleCheck as RuleCheck
+from metarules.update_rule.checking import check_rule as check_rule
 from metarules.update_rule.contract import InnerSettings as InnerSettings
 from metarules.update_rule.contract import Trace as Trace
 from metarules.update_rule.contract import UpdateRule as UpdateRule
+from metarules.update_rule.function import FunctionRule as FunctionRule
 from metarules.update_rule.local.rule import LocalRule as LocalRule
 from metarules.update_rule.local.settings import LOCAL_INPUTS as LOCAL_INPUTS
 from metarules.update_rule.local.settings import LocalRuleSettings as LocalRuleSettings

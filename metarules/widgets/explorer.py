@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import ipywidgets as widgets
 
+from metarules._checks import check_names
 from metarules._work import Progress
 from metarules.plots import Film
 from metarules.tasks import Task
@@ -123,6 +124,40 @@ class Explorer(Explorable, Generic[Run]):
         if self.data is None:
             raise TypeError(f"{type(self).__name__} makes its own data; allowed: an explorer that opens with a task")
         self.guarded(self.data.use)(data)
+
+    def as_code(self, name: str = "explorer") -> str:
+        """One line of Python that brings an explorer of this kind back to what this one shows: settings, options, step.
+
+        Args:
+            name: of the variable that the line is to speak of.
+        """
+        options = {option: control.value for option, control in self._options.items()}
+        state = {**self._view.settings, **options, "step": self.step}
+        return f"{name}.restore({', '.join(f'{key}={value!r}' for key, value in state.items())})"
+
+    def restore(self, *, step: int | None = None, **state: Any) -> None:
+        """Go back to what `as_code` wrote down; what is not named stays. It is computed before this returns.
+
+        Args:
+            step: the inner step to show.
+            state: values of settings and options, by their names. Those that cannot be used are answered in the status
+                line, like those of a control.
+
+        Raises:
+            ValueError: a name that is neither setting nor option.
+        """
+        controls = {**self._settings, **self._options}
+        check_names("state", state, controls)
+
+        def move() -> None:
+            for name, value in state.items():
+                self.set_quietly(controls[name], value=value)
+            self.recompute()
+
+        self.guarded(move)()
+        self.wait()
+        if step is not None:
+            self.step = step
 
     # ---- for subclasses: what they write
 

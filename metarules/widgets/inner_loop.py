@@ -12,11 +12,11 @@ from metarules._work import Progress
 from metarules.base_model import BaseModelState
 from metarules.studies.drawing import Followed
 from metarules.studies.menu import as_rule, rules_beside
-from metarules.studies.trajectory import Exploration, explore
+from metarules.studies.trajectory import Exploration, explore, explore_beside
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
 from metarules.widgets.explorer import Explorer, Panels, View
-from metarules.widgets.inner_loop_view import PANELS, inputs_name
+from metarules.widgets.inner_loop_view import PANELS, PANELS_BESIDE, inputs_name
 from metarules.widgets.own_data import fitted
 from metarules.widgets.parts import layer_menu, menu, number, wide
 
@@ -30,9 +30,14 @@ class InnerLoopExplorer(Explorer[Exploration]):
     In the fold: the rule, the number of steps, the seed of the base model and its batches, the layer whose W and V are
     shown, whether classes are coloured, whether filters share one scale.
 
+    With `beside` it shows two rules, A and B, on the same data from the same seed: a column for each, their accuracy in
+    one picture, and the classes one by one. The menus of both rules are then in sight, Step and Reset in the fold.
+
     CSS classes besides those of `Explorer`: `metarules-play`, `metarules-step-slider`, `metarules-step`,
     `metarules-reset`, `metarules-panel-embedding`, `-filters`, `-alignment`, `-accuracy`, and in the fold
     `metarules-rule`, `metarules-steps`, `metarules-seed`, `metarules-layer`, `metarules-classes`, `metarules-scale`.
+    With two rules also `metarules-beside`, `metarules-panel-embedding-b`, `-filters-b`, `-classes`, and neither
+    `metarules-panel-alignment` nor `metarules-layer`.
 
     Args:
         rule: the rule to open with, or its name (see `get_rule`).
@@ -42,12 +47,14 @@ class InnerLoopExplorer(Explorer[Exploration]):
         sizes: (n_0, .., n_L) of the base model; None takes the task's inputs and layers of 32, 32, 32.
         steps: inner steps; None takes what the rule recommends, at most 400.
         seed: of initial weights and batches.
+        beside: a second rule, or its name, to be shown beside the first.
 
     Raises:
         ValueError, TypeError, DivergenceError: as `explore`; once open, a widget complains in its status line instead.
     """
 
     _films: ClassVar[Panels[Any]] = PANELS
+    _films_beside: ClassVar[Panels[Any] | None] = PANELS_BESIDE
     _fold_title: ClassVar[str] = "More: rule, seed, pictures, your own data"
 
     def __init__(
@@ -59,20 +66,32 @@ class InnerLoopExplorer(Explorer[Exploration]):
         sizes: Sequence[int] | None = None,
         steps: int | None = None,
         seed: int = 0,
+        beside: UpdateRule | str | None = None,
     ) -> None:
-        super().__init__(self._films, self._learned, task)
+        if beside is not None and self._films_beside is None:
+            raise ValueError(f"beside is given; allowed for {type(self).__name__}: None, since it shows one rule")
+        films = self._films if beside is None or self._films_beside is None else self._films_beside
+        super().__init__(films, self._learned, task)
         self._sizes, self._steps = sizes, steps
         first = as_rule(rule)
         label, others = first.menu_label, rules_beside(first) if rules is None else rules
         self._rules = {label: first} | {**others, label: first}  # the first stands on top of the menu
         self._star: tuple[Exploration, Followed] | None = None
-        self.begin(rule=label, steps=self._usual_steps(label), seed=seed)
-        sight = [self.make_play(), self.make_slider(), self.make_step_button(), self.make_reset_button()]
-        self.rule_menu = self.setting("rule", menu("Rule", list(self._rules), label), self._on_rule)
+        second = {} if beside is None else {"beside": self._add_rule(as_rule(beside))}
+        self.begin(rule=label, **second, steps=self._usual_steps(label), seed=seed)
+        names, title = list(self._rules), self._fold_title
+        sight, fold = [self.make_play(), self.make_slider()], [self.make_step_button(), self.make_reset_button()]
+        column = wide(60, 440) if second else {}  # the menu of each rule stands over its column
+        rule_menu = menu("Rule A" if second else "Rule", names, label, **column)
+        self.rule_menu = self.setting("rule", rule_menu, self._on_rule)
+        if second:
+            self.beside_menu = self.setting("beside", menu("Rule B", names, second["beside"], **column))
+            sight, title = [self.rule_menu, self.beside_menu, *sight], "More: steps, seed, pictures, your own data"
+        else:
+            sight, fold = [*sight, *fold], [self.rule_menu]
         self.steps_box = self.setting("steps", number("Inner steps"))
         self.seed_box = self.setting("seed", number("Base model seed"))
-        fold = [self.rule_menu, self.steps_box, self.seed_box, *self._more_controls()]
-        self.lay_out(sight, fold, self._fold_title)
+        self.lay_out(sight, [*fold, self.steps_box, self.seed_box, *self._more_controls()], title)
 
     # ---- what is shown, as numbers
 
@@ -93,8 +112,19 @@ class InnerLoopExplorer(Explorer[Exploration]):
 
     @property
     def exploration(self) -> Exploration:
-        """The trajectory shown, with everything that is drawn of it."""
+        """The trajectory shown, with everything that is drawn of it; of two rules, that of A."""
         return self.run
+
+    @property
+    def beside_name(self) -> str | None:
+        """What the menu calls rule B; None where one rule is shown."""
+        return self._view.settings.get("beside")
+
+    @property
+    def accuracy_beside(self) -> float | None:
+        """Few-shot accuracy of rule B at the step shown; None where one rule is shown."""
+        other = self.run.beside
+        return None if other is None else float(other.accuracies[self._frame].mean())
 
     def mark(self, example: Followed | None) -> None:
         """Mark one more example with a star in the embedding, and say what the probe reads it as; None takes it away.
@@ -109,6 +139,14 @@ class InnerLoopExplorer(Explorer[Exploration]):
 
     # ---- controls
 
+    def _add_rule(self, rule: UpdateRule) -> str:
+        """Put a second rule into the menu; its label there."""
+        label = rule.menu_label
+        if label in self._rules and self._rules[label] is not rule and type(rule).label != label:
+            label = f"{label} (B)"
+        self._rules.setdefault(label, rule)
+        return label
+
     def _layer_control(self) -> Any:
         depth = len(self.run.sizes) - 1
         self.layer_menu = self.option("layer", layer_menu("W and V of", depth, depth))
@@ -116,12 +154,12 @@ class InnerLoopExplorer(Explorer[Exploration]):
 
     def _more_controls(self) -> list[Any]:
         """The rest of the fold."""
-        layer = self._layer_control()
+        layer = [self._layer_control()] if "alignment" in self.panels else []
         classes = widgets.Checkbox(description="Colour the classes", value=True, indent=False)
         self.classes_box = self.option("classes", classes)
         scale = widgets.Checkbox(description="Filters share one scale", value=False, **wide())
         self.scale_box = self.option("scale", scale)
-        return [layer, self.classes_box, self.scale_box]
+        return [*layer, self.classes_box, self.scale_box]
 
     def _on_rule(self) -> None:
         self.set_quietly(self.steps_box, value=self._usual_steps(self.rule_menu.value))
@@ -141,27 +179,37 @@ class InnerLoopExplorer(Explorer[Exploration]):
     # ---- computing and telling
 
     def _learned(
-        self, task: Task, rule: str, *, progress: Progress | None, stop: threading.Event | None, **settings: Any
+        self,
+        task: Task,
+        rule: str,
+        beside: str | None = None,
+        *,
+        progress: Progress | None,
+        stop: threading.Event | None,
+        **settings: Any,
     ) -> Exploration:
-        return self._explore(
-            self._rules[rule].for_classes(task.n_classes),
-            task,
-            sizes=fitted(self._sizes, task),
-            progress=progress,
-            stop=stop,
-            **settings,
-        )
+        settings |= {"sizes": fitted(self._sizes, task), "progress": progress, "stop": stop}
+        first = self._rules[rule].for_classes(task.n_classes)
+        if beside is None:
+            return self._explore(first, task, **settings)
+        return explore_beside(first, self._rules[beside].for_classes(task.n_classes), task, **settings)
 
     def _explore(self, rule: UpdateRule, task: Task, **settings: Any) -> Exploration:
         return explore(rule, task, **settings)
 
     def work_label(self, settings: Mapping[str, Any]) -> str:
-        """Which rule is at work."""
-        return f"Learning with {settings['rule']}"
+        """Which rule is at work, or which two."""
+        return f"Learning with {' and '.join(settings[name] for name in ('rule', 'beside') if name in settings)}"
 
     def sentence(self) -> str:
         """What is shown, in words and numbers."""
         e = self.run
+        if e.beside is not None:
+            return (
+                f"A, {self.rule_name}, and B, {self.beside_name}{self.on_data}, step {self.step} of {e.steps[-1]}: "
+                f"few-shot accuracy {self.accuracy:.2f} and {self.accuracy_beside:.2f} (before learning "
+                f"{e.accuracies[0].mean():.2f}, {inputs_name(e)} {e.raw_accuracy:.2f})."
+            )
         return (
             f"{self.rule_name}{self.on_data}, step {self.step} of {e.steps[-1]}: few-shot accuracy {self.accuracy:.2f} "
             f"(before learning {e.accuracies[0].mean():.2f}, {inputs_name(e)} {e.raw_accuracy:.2f})."
@@ -169,4 +217,5 @@ class InnerLoopExplorer(Explorer[Exploration]):
 
     def kept(self) -> str:
         """Which trajectory is still shown."""
-        return f"Still showing {self.rule_name}{self.on_data}."
+        names = [name for name in (self.rule_name, self.beside_name) if name is not None]
+        return f"Still showing {' and '.join(names)}{self.on_data}."

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from metarules.plots import AccuracyFilm, AlignmentFilm, EmbeddingFilm, Film, FilterFilm
+from metarules.plots.beside import ClassesFilm, TwoAccuraciesFilm
 from metarules.studies.drawing import Followed
 from metarules.studies.trajectory import LABELS_PER_CLASS, Exploration
 from metarules.widgets.explorer import Panels
 
 
-def embedding(e: Exploration, option: tuple[bool, Followed | None]) -> Film:
+def embedding(e: Exploration, option: tuple[bool, Followed | None], **title: str) -> Film:
     """Whether classes are coloured, and one more example that is marked with a star."""
     coloured, marked = option
     noun = "image" if e.task.shape else "example"
@@ -21,12 +22,13 @@ def embedding(e: Exploration, option: tuple[bool, Followed | None]) -> Film:
         sees_labels=e.sees_labels,
         star=None if marked is None else marked.points,
         star_says=[] if marked is None else [f"read as {c}" for c in marked.read_as],
+        **title,
     )
 
 
-def filters(e: Exploration, common_scale: bool) -> Film:
+def filters(e: Exploration, common_scale: bool, **title: str) -> Film:
     """First-layer filters."""
-    return FilterFilm(e.filters, e.steps, common_scale)
+    return FilterFilm(e.filters, e.steps, common_scale, **title)
 
 
 def alignment(e: Exploration, layer: int) -> Film:
@@ -36,8 +38,12 @@ def alignment(e: Exploration, layer: int) -> Film:
 
 def accuracy(e: Exploration, _: None) -> Film:
     """Few-shot accuracy, beside that of the inputs and of the base model before learning."""
-    others = {inputs_name(e).replace(" ", "\n"): e.raw_accuracy, "before\nlearning": float(e.accuracies[0].mean())}
-    return AccuracyFilm(e.accuracies, e.steps, others, LABELS_PER_CLASS)
+    return AccuracyFilm(e.accuracies, e.steps, _level(e), LABELS_PER_CLASS)
+
+
+def _level(e: Exploration) -> dict[str, float]:
+    """What the curve of accuracy is compared with."""
+    return {inputs_name(e).replace(" ", "\n"): e.raw_accuracy, "before\nlearning": float(e.accuracies[0].mean())}
 
 
 PANELS: Panels[Exploration] = {  # in reading order
@@ -46,6 +52,25 @@ PANELS: Panels[Exploration] = {  # in reading order
     "alignment": (alignment, "layer"),
     "accuracy": (accuracy, None),
 }
+
+_ALIKE, _FILTERS = "which ones look alike", "first-layer filters"
+PANELS_BESIDE: Panels[Exploration] = {  # two rules: A in the left column, B in the right one
+    "embedding": (lambda e, option: embedding(e, option, title=f"A: {_ALIKE}"), "classes"),
+    "embedding-b": (lambda e, coloured: embedding(_b(e), (coloured, None), title=f"B: {_ALIKE}"), "classes"),
+    "filters": (lambda e, common: filters(e, common, title=f"A: {_FILTERS}"), "scale"),
+    "filters-b": (lambda e, common: filters(_b(e), common, title=f"B: {_FILTERS}"), "scale"),
+    "accuracy": (
+        lambda e, _: TwoAccuraciesFilm(e.accuracies, _b(e).accuracies, e.steps, _level(e), LABELS_PER_CLASS),
+        None,
+    ),
+    "classes": (lambda e, _: ClassesFilm(e.class_accuracies, _b(e).class_accuracies, e.steps), None),
+}
+
+
+def _b(e: Exploration) -> Exploration:
+    """The other rule's trajectory."""
+    assert e.beside is not None
+    return e.beside
 
 
 def inputs_name(e: Exploration) -> str:

@@ -41,6 +41,7 @@ class LayersExplorer(InnerLoopExplorer):
     """
 
     _films: ClassVar[Panels[Any]] = PANELS
+    _films_beside: ClassVar[Panels[Any] | None] = None
     _fold_title: ClassVar[str] = "More: rule, steps, batch size, seed, what to follow, your own data"
 
     # ---- what is shown, as numbers
