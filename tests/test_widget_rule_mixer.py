@@ -429,5 +429,5 @@ def test_data_that_are_no_images(learned: LocalRule):
 def test_opening_with_bad_input_raises(task: Task, unchecked_types: None):
     with pytest.raises(ValueError, match=r"preset is 'Heb'; allowed: .*Oja"):
         RuleMixer(task, "Heb")
-    with pytest.raises(TypeError, match="learned must be a LocalRule, whose terms can be scaled, got Hebb"):
+    with pytest.raises(TypeError, match="learned must be a LocalRule or a PaperRule, whose terms can be scaled"):
         RuleMixer(task, learned=cast(Any, get_rule("hebb")))

@@ -1,4 +1,4 @@
-"""Any rule by name: shipped, hand-written, a file, or the learned rule before any meta-training."""
+"""Any rule by name: shipped, hand-written, your own, a file, or the learned rule before any meta-training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from metarules._checks import origin
 from metarules.classic_rules import CLASSIC_RULES
 from metarules.classic_rules import get_rule as classic_rule
+from metarules.pretrained.folder import own_rules
 from metarules.pretrained.storage import load_rule, shipped_rules, shipped_run
 from metarules.update_rule import UpdateRule
 
@@ -15,8 +16,8 @@ START = "_start"  # after the name of a shipped rule: what it was before meta-tr
 SUFFIX = ".safetensors"
 
 
-def rule_names() -> tuple[str, ...]:
-    """All names `get_rule` knows, besides paths of .safetensors files.
+def package_rules() -> tuple[str, ...]:
+    """Names of the shipped rules, of their starts and of the hand-written rules: no rule of your own takes their place.
 
     Raises:
         ValueError: a hand-written rule that was registered under the name of a learned one.
@@ -27,6 +28,16 @@ def rule_names() -> tuple[str, ...]:
             mine = origin(CLASSIC_RULES[name])
             raise ValueError(f"{mine} is registered as {name!r}, the name of a learned rule; allowed: another name")
     return (*learned, *sorted(CLASSIC_RULES))
+
+
+def rule_names() -> tuple[str, ...]:
+    """All names `get_rule` knows, besides paths of .safetensors files: those of the package, then your own.
+
+    Raises:
+        ValueError: as `package_rules`.
+    """
+    known = package_rules()
+    return (*known, *(name for name in own_rules() if name not in known))
 
 
 def rule_label(name: str) -> str:
@@ -64,4 +75,5 @@ def get_rule(name: str, *, n_classes: int | None = None, **settings: Any) -> Upd
     if settings:
         raise ValueError(f"settings are {', '.join(settings)}; allowed for {name!r}, whose theta fits its own: none")
     trained = name.removesuffix(START)
-    return load_rule(name if trained == name else shipped_run(trained) / "snapshots" / "000000.safetensors")
+    is_start = trained != name and trained in shipped_rules()
+    return load_rule(shipped_run(trained) / "snapshots" / "000000.safetensors" if is_start else name)

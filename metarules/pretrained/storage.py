@@ -22,6 +22,7 @@ from torch import Tensor
 
 from metarules._checks import FLOATS, check_choice, check_names
 from metarules._files import write_atomically
+from metarules.pretrained.folder import own_rules, rules_folder
 from metarules.pretrained.kinds import KINDS, kind_of
 from metarules.pretrained.plain import check_comes_back, from_plain, plain
 from metarules.update_rule import InnerSettings, UpdateRule
@@ -58,7 +59,8 @@ def load_rule(name_or_path: str | os.PathLike[str]) -> UpdateRule:
     """Load a learned rule.
 
     Args:
-        name_or_path: a name out of `shipped_rules()`, or the path of a .safetensors file written by `save_rule`.
+        name_or_path: a name out of `shipped_rules()` or else of `own_rules()`, or the path of a .safetensors file
+            written by `save_rule`.
 
     Returns:
         The rule on the CPU, with `.card` and `.recommended`.
@@ -153,12 +155,14 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"name_or_path is {str(name_or_path)!r}, and there is no such file")
         return path
-    if str(name_or_path) not in shipped_rules():
+    shipped, own = shipped_rules(), own_rules()
+    if str(name_or_path) not in (*shipped, *own):
+        mine = f", one of your own ({', '.join(own)})" if own else ""
         raise ValueError(
-            f"name_or_path is {str(name_or_path)!r}; allowed: a shipped name ({', '.join(shipped_rules()) or 'none'}) "
+            f"name_or_path is {str(name_or_path)!r}; allowed: a shipped name ({', '.join(shipped) or 'none'}){mine} "
             "or a file ending in .safetensors (pickled files are never loaded)"
         )
-    return _folder() / f"{name_or_path}.safetensors"
+    return (_folder() if str(name_or_path) in shipped else rules_folder()) / f"{name_or_path}.safetensors"
 
 
 def _folder() -> Path:

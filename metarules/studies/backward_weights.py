@@ -25,8 +25,8 @@ from metarules.meta_objective import one_hot, ridge_fit
 from metarules.studies.recording import Recorded, check_single_task, record
 from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, fixed_sample, recording_steps
 from metarules.tasks import Task
-from metarules.update_rule import Batch, LocalRule, UpdateRule
-from metarules.update_rule.learned import BACKWARD_UPDATES
+from metarules.update_rule import Batch, LocalRule, PaperRule, UpdateRule
+from metarules.update_rule.learned import BACKWARD_UPDATES, LearnedRule
 
 SUPERVISED = ("feedback_alignment", "kolen_pollack")
 WAYS = (*BACKWARD_UPDATES, *SUPERVISED)
@@ -98,7 +98,7 @@ def angle_between(one: Tensor, other: Tensor) -> float:
     return float(torch.rad2deg(2 * torch.atan2((a - b).norm(), (a + b).norm())))
 
 
-def backward_rule(way: str, base: LocalRule, n_classes: int = 10) -> UpdateRule:
+def backward_rule(way: str, base: LearnedRule, n_classes: int = 10) -> UpdateRule:
     """A rule that treats V in one of six ways.
 
     Args:
@@ -110,19 +110,20 @@ def backward_rule(way: str, base: LocalRule, n_classes: int = 10) -> UpdateRule:
 
     Raises:
         ValueError: another way.
-        TypeError: base is no `LocalRule`.
+        TypeError: base is neither a `LocalRule` nor a `PaperRule`.
     """
     check_choice("way", way, WAYS)
     if way == "feedback_alignment":
         return get_rule("feedback_alignment", n_classes=n_classes)
     if way == "kolen_pollack":
         return get_rule("feedback_alignment", n_classes=n_classes, kolen_pollack=True, decay=0.1)
-    if not isinstance(base, LocalRule):
-        raise TypeError(f"base must be a LocalRule, got {type(base).__name__}")
-    rule = LocalRule(replace(base.settings, backward_update=way), dtype=base.log_lr.dtype)
+    if not isinstance(base, LocalRule | PaperRule):
+        raise TypeError(f"base must be a LocalRule or a PaperRule, got {type(base).__name__}")
+    kind = LocalRule if isinstance(base, LocalRule) else PaperRule
+    rule = kind(replace(base.settings, backward_update=way), dtype=next(base.parameters()).dtype)
     theta = {name: value for name, value in base.state_dict().items() if not name.startswith("backward_readout.")}
-    if rule.backward_readout is not None:
-        own = base.backward_readout or base.forward_readout
+    if way == "separate":
+        own = getattr(base, "backward_readout", None) or base.forward_readout
         theta |= {f"backward_readout.{name}": value for name, value in own.state_dict().items()}
     rule.load_state_dict(theta)
     rule.recommended = base.recommended
@@ -249,7 +250,7 @@ def follow_backward_weights(
     check_number("weight_std", weight_std, low=0, high=10, low_open=True)
     begun = start(rule, task, sizes=sizes, steps=steps, weight_std=weight_std, seed=seed)
     splits = probe_splits(task.y, LABELS_PER_CLASS, N_SPLITS)
-    if isinstance(rule, LocalRule) and rule.settings.backward_update == "tied":
+    if isinstance(rule, LearnedRule) and rule.settings.backward_update == "tied":
         begun = begun._replace(phi=with_transport(begun.phi))  # it reads W in V's place from the first step on
     rows = torch.from_numpy(fixed_sample(task.n_examples, MEASURED))
     batch = Batch(task.x[rows], task.y[rows])

@@ -61,9 +61,9 @@ def rules_beside(rule: UpdateRule) -> dict[str, UpdateRule]:
     """
     others = {label: mine for label, mine in kept_rules().items() if mine is not rule}
     for kind in KINDS.values():
-        if type(rule) is kind.rule and rule.card:
-            seed = rule.card.get("seed")  # theta's start is drawn from it
-            generator = torch.Generator().manual_seed(seed if isinstance(seed, int) else 0)
+        seed = rule.card.get("seed", 0)  # theta's start was drawn from it; None where others drew it
+        if type(rule) is kind.rule and rule.card and isinstance(seed, int):
+            generator = torch.Generator().manual_seed(seed)
             others["Where the learned rule started"] = kind.make(rule.settings, generator)
     for name, classic in CLASSIC_RULES.items():
         if type(rule) is not classic:

@@ -19,17 +19,23 @@ from metarules.classic_rules.mixed import MixedRule
 from metarules.evaluation import effective_dimension, likeness, mean_of_pairs
 from metarules.studies.trajectory import Exploration, explore, recording_steps
 from metarules.tasks import Task
-from metarules.update_rule import LocalRule, UpdateRule
+from metarules.update_rule import UpdateRule
+from metarules.update_rule.learned import LearnedRule
 
 FRAMES = 25  # recorded steps, besides step 0: half of the explorer's, so that a new mix is there in half a second
 STEPS = 100  # the hand rule's recipe; a new mix is there in half a second
 OWN, OWN_LEARNED = "Your own mix", "Learned, terms scaled"
-_OURS = {"hebb": "hebb", "decorr_x": "decorr", "soft": "soft"}  # terms of `LocalRule` -> of the mix; the rest: others
+_OURS = {
+    "hebb": "hebb",
+    "decorr_x": "decorr",
+    "soft": "soft",
+}  # terms of a learned rule -> here; the rest: others
 
 
-def _local(learned: UpdateRule) -> LocalRule:
-    if not isinstance(learned, LocalRule):
-        raise TypeError(f"learned must be a LocalRule, whose terms can be scaled, got {type(learned).__name__}")
+def _scalable(learned: UpdateRule) -> LearnedRule:
+    if not isinstance(learned, LearnedRule):
+        allowed = "a LocalRule or a PaperRule, whose terms can be scaled"
+        raise TypeError(f"learned must be {allowed}, got {type(learned).__name__}")
     return learned
 
 
@@ -67,13 +73,13 @@ class Mix:
             ValueError: a setting out of range or not finite.
             TypeError: the learned rule cannot scale its terms.
         """
-        learned = _local(learned)
+        learned = _scalable(learned)
         if self.as_is:
             return get_rule(self.as_is)
         if not self.learned:
             names = [f.name for f in fields(MixedRule.settings_type)]
             return MixedRule.with_settings(**{name: getattr(self, name) for name in names})
-        factors = {name: getattr(self, _OURS.get(name, "others")) for name in learned.settings.terms}
+        factors = {name: getattr(self, _OURS.get(name, "others")) for name in learned.term_names}
         for name, factor in factors.items():
             check_number(f"the factor on {name}", factor, low=-10, high=10)
         return learned.with_scales(terms=factors)
@@ -83,7 +89,7 @@ class Mix:
         if self.as_is:
             return set()
         if self.learned:
-            return {_OURS.get(term, "others") for term in _local(learned).settings.terms}
+            return {_OURS.get(term, "others") for term in _scalable(learned).term_names}
         return {f.name for f in fields(MixedRule.settings_type)}
 
     @property

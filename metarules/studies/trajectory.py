@@ -96,7 +96,7 @@ def explore(
         rule: any rule; one with `needs_labels` is given the task's.
         task: a single task, on the CPU.
         sizes: (n_0, .., n_L); None takes the task's inputs and layers of 32, 32, 32.
-        steps, batch_size: None takes what the rule recommends.
+        steps, batch_size: None takes what the rule recommends, 2,000 steps at most.
         seed: of initial weights and batches, from 0.
         record_at: inner steps to record, which must hold 0; `frames` evenly spaced by default.
         frames: steps to record besides step 0, about.
@@ -113,6 +113,8 @@ def explore(
     """
     check_single_task(task)
     begun = start(rule, task, sizes=sizes, steps=steps, batch_size=batch_size, seed=seed)
+    if steps is None:
+        begun = begun._replace(settings=replace(begun.settings, steps=min(begun.settings.steps, MAX_STEPS)))
     steps = check_number("steps", begun.settings.steps, low=1, high=MAX_STEPS, integer=True)
     at = recording_steps(steps, frames) if record_at is None else tuple(sorted({0, *record_at}))
     splits = probe_splits(task.y, LABELS_PER_CLASS, N_SPLITS)

@@ -77,6 +77,11 @@ class LearnedRule(UpdateRule):
     settings: Any
     _plain = False
 
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """Names of the terms whose mix changes W."""
+        raise NotImplementedError(f"{type(self).__name__} must define term_names")
+
     def plain(self: Rule) -> Rule:
         """The same rule, sharing this one's theta, which runs its equations one by one.
 

@@ -22,7 +22,7 @@ from metarules.studies.backward_weights import (
     follow_backward_weights,
 )
 from metarules.tasks import Task
-from metarules.update_rule import LocalRule
+from metarules.update_rule.learned import LearnedRule
 from metarules.widgets.backward_weights_view import PANEL_LABELS, PANELS, WAY_LABELS
 from metarules.widgets.explorer import Explorer
 from metarules.widgets.own_data import fitted
@@ -59,7 +59,7 @@ class BackwardWeights(Explorer[BackwardRun]):
 
     def __init__(
         self,
-        rule: LocalRule,
+        rule: LearnedRule,
         task: Task,
         *,
         way: str = "identical",

@@ -20,7 +20,7 @@ from metarules.widgets.inner_loop_view import PANELS, PANELS_BESIDE, inputs_name
 from metarules.widgets.own_data import fitted
 from metarules.widgets.parts import layer_menu, menu, number, wide
 
-_QUICK_STEPS = 400  # at most, when a rule is taken out of the menu: an answer within two seconds; the fold takes more
+_QUICK_STEPS = 400  # at most, unless asked for more: a hand-written rule answers within two seconds
 
 
 class InnerLoopExplorer(Explorer[Exploration]):
@@ -45,7 +45,7 @@ class InnerLoopExplorer(Explorer[Exploration]):
         rules: further rules for the menu, by what the menu calls them; by default where the rule started, if it is a
             learned one, and the hand-written rules.
         sizes: (n_0, .., n_L) of the base model; None takes the task's inputs and layers of 32, 32, 32.
-        steps: inner steps; None takes what the rule recommends, for rules out of the menu at most 400.
+        steps: inner steps; None takes what the rule recommends, at most 400.
         seed: of initial weights and batches.
         beside: a second rule, or its name, to be shown beside the first.
 
@@ -78,7 +78,7 @@ class InnerLoopExplorer(Explorer[Exploration]):
         self._rules = {label: first} | {**others, label: first}  # the first stands on top of the menu
         self._star: tuple[Exploration, Followed] | None = None
         second = {} if beside is None else {"beside": self._add_rule(as_rule(beside))}
-        self.begin(rule=label, **second, steps=steps, seed=seed)
+        self.begin(rule=label, **second, steps=self._usual_steps(label), seed=seed)
         names, title = list(self._rules), self._fold_title
         sight, fold = [self.make_play(), self.make_slider()], [self.make_step_button(), self.make_reset_button()]
         column = wide(60, 440) if second else {}  # the menu of each rule stands over its column
@@ -162,9 +162,12 @@ class InnerLoopExplorer(Explorer[Exploration]):
         return [*layer, self.classes_box, self.scale_box]
 
     def _on_rule(self) -> None:
-        rule = self._rules[self.rule_menu.value]
-        self.set_quietly(self.steps_box, value=self._steps or min(rule.recommended.steps, _QUICK_STEPS))
+        self.set_quietly(self.steps_box, value=self._usual_steps(self.rule_menu.value))
         self.recompute()
+
+    def _usual_steps(self, label: str) -> int:
+        """Inner steps to begin with, unless told at the start: what the rule recommends, if that is quick."""
+        return min(self._rules[label].recommended.steps, _QUICK_STEPS) if self._steps is None else self._steps
 
     def option_of(self, view: View[Exploration], panel: str) -> Hashable:
         """As `Explorer.option_of`; the embedding has a star besides, on the trajectory it was followed along."""

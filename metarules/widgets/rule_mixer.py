@@ -15,7 +15,7 @@ from metarules.plots.diversity import DimensionFilm, LikenessFilm
 from metarules.pretrained import load_rule
 from metarules.studies.mix import OWN, OWN_LEARNED, STEPS, Mix, MixRun, presets, run_mix
 from metarules.tasks import Task
-from metarules.update_rule import LocalRule
+from metarules.update_rule.learned import LearnedRule
 from metarules.widgets.explorer import Explorer, Panels
 from metarules.widgets.inner_loop_view import accuracy, filters, inputs_name
 from metarules.widgets.own_data import fitted
@@ -62,7 +62,7 @@ class RuleMixer(Explorer[MixRun]):
         task: Task,
         preset: str = "Hebb",
         *,
-        learned: LocalRule | None = None,
+        learned: LearnedRule | None = None,
         sizes: tuple[int, ...] | None = None,
         steps: int = STEPS,
         seed: int = 0,

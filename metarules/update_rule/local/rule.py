@@ -220,6 +220,10 @@ class LocalRule(LearnedRule):
     def _term_factors(self, like: Tensor) -> Tensor | None:
         return factors(map(self.settings.term_scale, self.settings.terms), like)
 
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        return self.settings.terms
+
     def named_inputs(self, phi: BaseModelState, trace: Trace, layer: int) -> dict[str, Tensor]:
         """What the update networks of a layer are given, see `anatomy.named_inputs`."""
         seen = self._look(phi, list(trace.x.values()), list(trace.z.values()))[layer]

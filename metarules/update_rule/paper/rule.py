@@ -101,7 +101,8 @@ class PaperRule(LearnedRule):
         parameters = dict(rule.named_parameters())
         names = tensorflow.variable_names(rule.settings)
         tensorflow.match(
-            found, {tf: tensorflow.tf_shape(tf, tuple(parameters[own].shape)) for tf, own in names.items()}
+            {tf: tuple(value.shape) for tf, value in found.items()},
+            {tf: tensorflow.tf_shape(tf, tuple(parameters[own].shape)) for tf, own in names.items()},
         )
         with torch.no_grad():
             for tf_name, own in names.items():
@@ -135,6 +136,10 @@ class PaperRule(LearnedRule):
                     raise ValueError(f"values[{own!r}] has shape {list(value.shape)}; allowed: {list(shape)}")
                 result[tf_name] = value.reshape(tensorflow.tf_shape(tf_name, tuple(shape)))
         return result
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        return TERMS
 
     def check(self, phi: BaseModelState, batch: Batch | Tensor) -> Batch:
         """As for every rule; besides, the top width must be the one theta is tied to."""

@@ -145,25 +145,39 @@ def infer_sizes(found: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def match(found: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]) -> None:
+def unread_shapes(theta: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """What the released checkpoint holds besides theta: moving statistics, which no step reads, and the step counter.
+
+    Args:
+        theta: TensorFlow name -> shape of theta's variables.
+
+    Returns:
+        TensorFlow name -> shape of the others.
+    """
+    norms = {name.removesuffix("beta"): shape for name, shape in theta.items() if name.endswith("/beta")}
+    shapes = {f"{norm}{statistic}": shape for norm, shape in norms.items() for statistic in UNUSED[:2]}
+    return {**shapes, UNUSED[2]: ()}
+
+
+def match(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], what: str = "mapping") -> None:
     """Compare what a checkpoint holds with what a rule needs.
 
     Args:
-        found: as `read_variables` returns it.
-        wanted: TensorFlow name -> shape.
+        found, wanted: TensorFlow name -> shape.
+        what: what an error calls the checkpoint.
 
     Raises:
         ValueError: listing every missing, unexpected and misshapen variable.
     """
     problems = [f"missing: {name} {list(wanted[name])}" for name in sorted(set(wanted) - set(found))]
-    problems += [f"unexpected: {name} {list(found[name].shape)}" for name in sorted(set(found) - set(wanted))]
+    problems += [f"unexpected: {name} {list(found[name])}" for name in sorted(set(found) - set(wanted))]
     problems += [
-        f"misshapen: {name} is {list(found[name].shape)}, allowed: {list(shape)}"
+        f"misshapen: {name} is {list(found[name])}, allowed: {list(shape)}"
         for name, shape in sorted(wanted.items())
-        if name in found and tuple(found[name].shape) != shape
+        if name in found and found[name] != shape
     ]
     if problems:
-        raise ValueError("mapping does not hold the variables of the released rule:\n  " + "\n  ".join(problems))
+        raise ValueError(f"{what} does not hold the variables of the released rule:\n  " + "\n  ".join(problems))
 
 
 def _tensor(name: str, value: Any) -> Tensor:
