@@ -82,7 +82,11 @@ def test_a_file_of_ones_own_is_a_data_set(tmp_path: Path, capsys: pytest.Capture
     assert [row["data"] for row in found["rows"]] == ["flowers(label=kind)"]
     assert found["settings"]["net"][0] == 2 and found["settings"]["examples"] == 40
     for data, option, said in (
-        (tmp_path / "flowers.csv", "colour=1", "--data-option names 'colour'; allowed: label, per_class, shape, side"),
+        (
+            tmp_path / "flowers.csv",
+            "colour=1",
+            "--data-option names 'colour'; allowed: decimal, drop, header, keep, label, ",
+        ),
         (tmp_path / "none.csv", "label=1", "there is no file or folder "),
     ):
         with pytest.raises(SystemExit, match="2"):
