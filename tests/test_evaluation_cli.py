@@ -74,7 +74,7 @@ def test_supervised_rules_are_explained(capsys: pytest.CaptureFixture[str]):
 
 
 def test_a_file_of_ones_own_is_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    rows = [f"{i % 2},{i},{(7 * i) % 11}" for i in range(40)]
+    rows = [f"{i % 2},{2 * i},{(7 * i) % 11}" for i in range(40)]
     (tmp_path / "flowers.csv").write_text("\n".join(["kind,length,width", *rows]))
     words = [*shlex.split("--data-option label=kind --baselines raw --splits 2 --json"), str(tmp_path / "out.json")]
     assert cli.main(["--data", str(tmp_path / "flowers.csv"), *words]) == 0
@@ -82,7 +82,11 @@ def test_a_file_of_ones_own_is_a_data_set(tmp_path: Path, capsys: pytest.Capture
     assert [row["data"] for row in found["rows"]] == ["flowers(label=kind)"]
     assert found["settings"]["net"][0] == 2 and found["settings"]["examples"] == 40
     for data, option, said in (
-        (tmp_path / "flowers.csv", "colour=1", "--data-option names 'colour'; allowed: label, per_class, shape, side"),
+        (
+            tmp_path / "flowers.csv",
+            "colour=1",
+            "--data-option names 'colour'; allowed: decimal, drop, header, keep, label, ",
+        ),
         (tmp_path / "none.csv", "label=1", "there is no file or folder "),
     ):
         with pytest.raises(SystemExit, match="2"):
