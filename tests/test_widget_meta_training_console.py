@@ -89,8 +89,9 @@ def test_stop_keeps_the_rule_and_the_next_start_is_another_run(console: MetaTrai
     assert label in said(console) and label in rules_beside(load_rule("local"))
     menu._KEPT.clear()
     console.start_button.click()
+    until(lambda: console.live is not live)
     console.stop()
-    assert console.wait(PATIENCE) and console.live is not live
+    assert console.wait(PATIENCE)
 
 
 def test_an_interrupt_a_closed_page_and_a_second_console_pause_it(console: MetaTrainingConsole):
