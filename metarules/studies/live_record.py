@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parent / "recorded"
 RUN, TABLE = FOLDER / "live_run.json", FOLDER / "live_table.csv"
 KEPT = (0, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100, 120)  # meta-steps whose particles are kept, and the last
 # ours: other tasks than the curve's, and more steps, for the table's start and end
-FINAL = JudgeSettings(tasks=8, steps=60, batch_size=100, seed=30_000)
+FINAL = JudgeSettings(tasks=8, wide=(), steps=60, batch_size=100, seed=30_000)
 _SCALE = 120.0  # a thumb's coordinates as whole numbers of one byte
 
 
@@ -152,7 +152,7 @@ def _measured(settings: LiveSettings, seconds: float) -> tuple[LiveTraining, dic
         "accuracy_at_end": round(float(after.mean()), 4),
         "gain": round(float(gain.mean()), 4),
         "standard_error": round(error, 4),
-        "standard_errors": round(float(gain.mean()) / error, 1),
+        "standard_errors": round(float(gain.mean()) / error, 1) if error else None,  # none: nothing has changed
     }
 
 

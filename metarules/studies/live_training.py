@@ -49,7 +49,7 @@ PARTICLES = 8  # in a group at `TRUNCATIONS["4 to 8 steps"]`; fewer where a trun
 SHOWN = 2  # particles of each group that are looked at
 DOTS = 80  # examples of each
 # ours: half a second for each kind of held-out data, so that a pause never waits longer
-JUDGE = JudgeSettings(tasks=4, steps=40, batch_size=64)
+JUDGE = JudgeSettings(tasks=4, wide=(), steps=40, batch_size=64)
 JUDGE_EVERY = 10  # meta-steps between two looks at held-out data
 
 
