@@ -250,7 +250,7 @@ def test_any_table_comes_out_as_it_went_in(data: st.DataObject):
     width = data.draw(st.integers(1, 5))
     examples = data.draw(st.lists(st.lists(values, min_size=width, max_size=width), min_size=2, max_size=12))
     kinds = data.draw(st.lists(names, min_size=2, max_size=3, unique=True))
-    if any(kind.lower() in numbers.MISSING or numbers.is_number(kind) for kind in kinds):
+    if any(numbers.is_missing(kind) or numbers.is_number(kind) for kind in kinds):
         kinds = ["left", "right"]
     rows = [[*values, kinds[i % len(kinds)]] for i, values in enumerate(examples * 3)]
     columns = first_columns(rows, width)

@@ -347,6 +347,7 @@ def test_css_classes_are_the_documented_ones(widget: BackwardWeights):
     found = css_classes(widget)
     wanted = ["widget", "status", "progress", "stop", "panels", "fold", "play", "step-slider", "way", "reset", "layer"]
     wanted += ["steps", "spread", "seed", "gif-panel", "gif-name", "gif", "data", "data-path", "data-upload"]
+    wanted += ["data-label", "data-drop", "data-shape", "data-scale", "data-separator", "data-decimal"]
     assert found == {f"metarules-{name}" for name in [*wanted, *(f"panel-{p}" for p in PANELS)]}
     documented = "".join(kind.__doc__ or "" for kind in (BackwardWeights, OwnData, Explorable))
     assert all(f"`metarules-{name}`" in documented for name in wanted)

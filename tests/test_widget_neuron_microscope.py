@@ -161,7 +161,7 @@ def test_at_most_four_controls_are_in_sight_and_classes_are_documented(microscop
     assert isinstance(fold, ipywidgets.Accordion) and fold.selected_index is None
     found = css_classes(microscope)
     wanted = "widget status progress stop panels fold step-slider layer neuron off seed scale reset"
-    wanted += " data data-path data-upload"
+    wanted += " data data-path data-upload data-label data-drop data-shape data-scale data-separator data-decimal"
     assert found == {f"metarules-{name}" for name in [*wanted.split(), *(f"panel-{p}" for p in PANELS)]}
     for name in ["step-slider", "layer", "neuron", "off", "seed", "scale", "reset", "panel-inputs"]:
         assert f"`metarules-{name}`" in (NeuronMicroscope.__doc__ or "")

@@ -216,7 +216,7 @@ def test_other_controls_go_on_with_the_readers_data(widget: Explorer, flowers_cs
 BAD: list[tuple[bytes | None, str]] = [
     (None, "there is no file or folder"),
     (b"", "bad.csv is empty"),
-    (b"v,w,kind\n1,nan,a\n", "bad.csv, line 2, column 2, &#x27;w&#x27; is &#x27;nan&#x27;"),
+    (b"v,w,kind\n1,nan,a\n2,5,b\n3,6,a\n", "bad.csv, line 2, column 2, &#x27;w&#x27; is &#x27;nan&#x27;"),
     (b"\xff\xfe\x00", "bad.csv is UTF-16 text"),
     (csv(flowers()[: 3 * 5]), "bad.csv: class &#x27;a&#x27; (column 6, &#x27;kind&#x27;) has 5 example(s)"),
 ]

@@ -268,6 +268,7 @@ def test_css_classes_are_the_documented_ones(mixer: RuleMixer):
     found = css_classes(mixer)
     names = "widget status progress stop panels fold preset hebb decorr soft oja decay lr temperature others"
     wanted = [*names.split(), "step-slider", "steps", "seed", "layer", "reset", "data", "data-path", "data-upload"]
+    wanted += ["data-label", "data-drop", "data-shape", "data-scale", "data-separator", "data-decimal"]
     assert found == {f"metarules-{name}" for name in [*wanted, *(f"panel-{p}" for p in PANELS)]}
     documented = "".join(kind.__doc__ or "" for kind in (RuleMixer, OwnData, Explorable))
     assert all(f"`metarules-{name}`" in documented for name in wanted)

@@ -192,6 +192,7 @@ def test_css_classes_are_the_documented_ones(explorer: InnerLoopExplorer):
     found = css_classes(explorer)
     wanted = "widget status progress stop panels fold play step-slider step reset rule steps seed layer classes scale"
     wanted += " data data-path data-upload"
+    wanted += " data-label data-drop data-shape data-scale data-separator data-decimal"
     assert found == {f"metarules-{name}" for name in [*wanted.split(), *(f"panel-{p}" for p in PANELS)]}
     documented = "".join(kind.__doc__ or "" for kind in (InnerLoopExplorer, OwnData, Explorable))
     for name in wanted.split():

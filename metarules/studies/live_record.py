@@ -12,6 +12,7 @@ import base64
 import csv
 import io
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -152,7 +153,7 @@ def _measured(settings: LiveSettings, seconds: float) -> tuple[LiveTraining, dic
         "accuracy_at_end": round(float(after.mean()), 4),
         "gain": round(float(gain.mean()), 4),
         "standard_error": round(error, 4),
-        "standard_errors": round(float(gain.mean()) / error, 1) if error else None,  # none: nothing has changed
+        "standard_errors": round(float(gain.mean()) / error, 1) if error else math.inf,
     }
 
 

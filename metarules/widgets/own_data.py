@@ -100,7 +100,8 @@ class OwnData:
     whenever that changes, or stays after an error; its Reset calls `back`.
 
     CSS classes: `metarules-data`, `metarules-data-path`, `metarules-data-upload`, and for the options of `read_dataset`
-    `metarules-data-label`, `-drop`, `-shape`, `-scale`, `-separator`, `-decimal`.
+    `metarules-data-label`, `metarules-data-drop`, `metarules-data-shape`, `metarules-data-scale`,
+    `metarules-data-separator`, `metarules-data-decimal`.
 
     Args:
         task: the data that the explorer opens with.
