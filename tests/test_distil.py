@@ -81,5 +81,5 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys):
 def test_the_command_writes_its_file(tmp_path: Path, rule: LocalRule, capsys):
     path = save_rule(rule, tmp_path / "rule.safetensors", {})
     assert main(["--rule", str(path), "--tasks", "1", "--out", str(tmp_path / "few.csv")]) == 0
-    rows = list(csv.DictReader((tmp_path / "few.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "few.csv").read_text().splitlines()))
     assert [row["number"] for row in rows] == ["4", "3", "2", "1"] and rows[0]["share"] == "1.000"

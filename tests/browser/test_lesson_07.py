@@ -15,7 +15,10 @@ from .conditions import text_matches
 from .report import Report
 from .widget import Widget
 
-pytestmark = pytest.mark.browser
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skip(reason="its bounds were never measured with nothing else at work: to be done for issue 13"),
+]
 
 NAME = "07_outer_loop.ipynb"
 FIRST_POINT = 5.0  # seconds after Start
