@@ -77,7 +77,7 @@ def _draw_path(axes: Axes, path: np.ndarray, arrow: Sequence[float] | None) -> N
         axes.annotate(
             words, place, shift, textcoords="offset points", fontsize=style.TEXT, weight="bold", ha=side,
             va="top" if side == "left" else "bottom", color=style.INK, zorder=6,
-            bbox={"boxstyle": "round,pad=0.15", "facecolor": style.PAPER, "edgecolor": "none", "alpha": 0.85},
+            bbox={"boxstyle": "round,pad=0.15", "facecolor": style.PAPER, "edgecolor": "none"},
         )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def _draw_fan(
             axes.annotate(
                 words, (x, 1), (-4 if side == "left" else 4, -4), textcoords="offset points",
                 xycoords=("data", "axes fraction"), ha="right" if side == "left" else "left", va="top",
-                color=style.OUTER, fontsize=style.TEXT,
+                color=style.INK, fontsize=style.TEXT, bbox={"pad": 1, "facecolor": style.PAPER, "edgecolor": "none"},
             )  # fmt: skip
     ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

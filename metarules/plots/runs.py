@@ -84,12 +84,11 @@ def rules_figure(compared: Compared) -> Figure:
     says = "right: R², the share of the change that classical rules explain"
     style.put_text(figure, 4.75, height - 0.34, says, size=style.SMALL, color=style.MUTED, va="top")
     square = style.bare(style.axes_at(figure, left, height - 0.75 - side, side, side))
-    square.imshow(compared.cosines, cmap=style.DIVERGING, vmin=-1, vmax=1)
+    square.imshow(compared.cosines, cmap=style.DIVERGING, vmin=-2, vmax=2)  # pale, so that dark ink reads on all
     for i in range(n):
         for j in range(n):
-            ink = style.PAPER if abs(compared.cosines[i, j]) > 0.65 else style.INK
             words = f"{compared.cosines[i, j]:.2f}"
-            square.text(j, i, words, ha="center", va="center", fontsize=style.SMALL, color=ink)
+            square.text(j, i, words, ha="center", va="center", fontsize=style.SMALL, color=style.INK)
         y = height - 0.75 - side * (i + 0.5) / n
         style.put_text(figure, left + side + 0.1, y, f"R² {compared.r2[i]:.2f}", size=style.SMALL, va="center")
         style.put_text(figure, left - 0.07, y, compared.names[i], size=style.SMALL, ha="right", va="center")
