@@ -20,9 +20,9 @@ from metarules.meta_objective import MetaObjectiveSettings, one_hot, score_in_tu
 from metarules.plots.timeline import EmbeddingPair, TermsFilm
 from metarules.pretrained import save_rule
 from metarules.studies.evolution import Evolution, evolution
-from metarules.studies.planes import project
+from metarules.studies.planes import project, turned_to
 from metarules.studies.runs import compare_rules, term_cosines, term_weights
-from metarules.studies.timeline import Timeline, mean_gates, turned_to
+from metarules.studies.timeline import Timeline, mean_gates
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.update_rule import LocalRule, LocalRuleSettings
 from metarules.widgets.rule_timeline import PANELS, RuleTimeline

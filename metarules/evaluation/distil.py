@@ -53,10 +53,15 @@ def with_terms(rule: UpdateRule, terms: Sequence[str]) -> LocalRule:
         TypeError: another kind of rule.
         ValueError: a name that is no term of this rule.
     """
+    local = _local(rule)
+    check_names("terms", terms, local.settings.terms)
+    return local.with_scales(terms={name: 0.0 for name in local.settings.terms if name not in terms})
+
+
+def _local(rule: UpdateRule) -> LocalRule:
     if not isinstance(rule, LocalRule):
         raise TypeError(f"rule is a {type(rule).__name__}; allowed: a LocalRule, whose terms can be switched off")
-    check_names("terms", terms, rule.settings.terms)
-    return rule.with_scales(terms={name: 0.0 for name in rule.settings.terms if name not in terms})
+    return rule
 
 
 def scores(rule: UpdateRule, tasks: Mapping[str, Task], **how: Any) -> dict[str, float]:
@@ -95,9 +100,8 @@ def distil(
         TypeError, ValueError: as `with_terms` and `validate`; fewest is no whole number from 1.
     """
     check_number("fewest", fewest, low=1, integer=True)
-    if not isinstance(rule, LocalRule):
-        raise TypeError(f"rule is a {type(rule).__name__}; allowed: a LocalRule, whose terms can be switched off")
-    left = [name for name in rule.settings.terms if rule.settings.term_scale(name)]
+    settings = _local(rule).settings
+    left = [name for name in settings.terms if settings.term_scale(name)]
     untaught, whole = scores(rule, judge, **{**how, "steps": 0}), scores(rule, judge, **how)
     rows = [DistilledRow(tuple(left), "", whole, 1.0)]
     while len(left) > fewest:

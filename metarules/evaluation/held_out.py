@@ -187,9 +187,9 @@ class Judge:
 
     def __call__(self, rule: UpdateRule) -> dict[str, Tensor]:
         """Accuracy of each task [tasks], by case."""
+        return dict(zip(self.cases, self.workers.map(lambda case: self.score(rule, case), self.cases), strict=True))
 
-        def judged(case: tuple[str, tuple[int, ...]]) -> Tensor:
-            kind, widths = case
-            return validate(rule, self.tasks[kind], widths=widths, **self.how)
-
-        return dict(zip(self.cases, self.workers.map(judged, self.cases.values()), strict=True))
+    def score(self, rule: UpdateRule, case: str) -> Tensor:
+        """Accuracy of each task [tasks] in one of `cases`."""
+        kind, widths = self.cases[case]
+        return validate(rule, self.tasks[kind], widths=widths, **self.how)

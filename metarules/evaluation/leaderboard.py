@@ -216,7 +216,7 @@ class Leaderboard:
         if not check.passed:
             first = check.failures[0]
             return Standing(None, f"Not ranked: {first.sentence}. (check_rule says more.)")
-        fit = rule if isinstance(rule, UpdateRule) else FunctionRule(rule)
+        fit = FunctionRule.of(rule)
         if fit.needs_labels:
             return Standing(None, "Not ranked: this rule needs labels; allowed: a rule that learns without them.")
         entry = self._judge_rule(name, fit, own=True)

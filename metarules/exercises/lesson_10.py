@@ -13,7 +13,7 @@ from metarules.evaluation.locality import SIGNALS, lateral_signals
 from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
 from metarules.tasks import DistributionSettings, Task
 from metarules.tasks.distribution import validation_tasks
-from metarules.update_rule import Batch, FunctionRule, UpdateRule, check_rule
+from metarules.update_rule import Batch, FunctionRule, check_rule
 
 STEPS, BATCH, N_TASKS = 50, 100, 4  # a second of a hand-written rule
 _GAIN = 0.05  # accuracy that counts as learned: two standard errors of tasks as different as these, paired
@@ -27,8 +27,7 @@ def letters() -> Task:
 
 def reads_letters(rule: Any, steps: int = STEPS) -> float:
     """Mean few-shot accuracy on held-out letters after so many steps of a rule, or of a function as a rule."""
-    fit = rule if isinstance(rule, UpdateRule) else FunctionRule(rule)
-    return float(validate(fit, letters(), steps=steps, batch_size=BATCH).mean())
+    return float(validate(FunctionRule.of(rule), letters(), steps=steps, batch_size=BATCH).mean())
 
 
 @functools.cache
@@ -91,9 +90,8 @@ def check_repaired(rule: Any) -> Feedback:
     g = torch.Generator().manual_seed(3)
     phi = init_state((9, 5), generator=g, dtype=torch.float64)
     x = torch.rand(200, 9, generator=g, dtype=torch.float64)
-    fit = rule if isinstance(rule, UpdateRule) else FunctionRule(rule)
     wanted = broken_rule(phi, Batch(x)).layers[0].W - 0.97 * phi.layers[0].W
-    got = fit(phi, Batch(x)).layers[0].W - 0.97 * phi.layers[0].W
+    got = FunctionRule.of(rule)(phi, Batch(x)).layers[0].W - 0.97 * phi.layers[0].W
     if not bool((got - wanted).abs().max() < 0.02 * wanted.abs().max()):
         return Feedback(
             False, "the contract is kept, but it is no longer the same rule: Hebb at step size 0.03, decay 0.03."
@@ -131,7 +129,7 @@ def check_strictly_local(rule: Any) -> Feedback:
     """
     if (hint := _contract(rule)) is not None:
         return hint
-    used = lateral_signals(rule if isinstance(rule, UpdateRule) else FunctionRule(rule))
+    used = lateral_signals(FunctionRule.of(rule))
     if used:
         return Feedback(False, f"it is not strictly local: it uses {' and '.join(SIGNALS[name] for name in used)}.")
     got, before = reads_letters(rule), untaught()

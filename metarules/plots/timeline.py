@@ -17,7 +17,8 @@ from metarules.plots import style
 from metarules.plots.embedding import separation
 from metarules.plots.film import Film
 from metarules.plots.filters import mosaic, smoothness
-from metarules.studies.timeline import Timeline, turned_to
+from metarules.studies.planes import turned_to
+from metarules.studies.timeline import Timeline
 
 _SIDE, _BOTTOM = 2.1, 0.12  # inches: the squares of the two snapshots
 _LEFTS = (0.1, 2.3)

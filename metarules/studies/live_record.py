@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import base64
 import csv
-import io
 import json
 import math
 import sys
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metarules._files import write_atomically
+from metarules._files import csv_text, write_atomically
 from metarules.evaluation.held_out import Judge, JudgeSettings
 from metarules.studies.live_training import STARTS, LiveRun, LiveSettings, LiveTraining, Thumb
 
@@ -125,11 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(row, flush=True)
             if len(rows) == 1:
                 save_run(live.so_far(), options.out / RUN.name)
-            text = io.StringIO(newline="")
-            writer = csv.DictWriter(text, list(row), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-            write_atomically(options.out / TABLE.name, text.getvalue().encode())
+            write_atomically(options.out / TABLE.name, csv_text(rows).encode())
     return 0
 
 

@@ -14,17 +14,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from metarules._checks import check_choice, check_number
 from metarules.base_model import forward_unchecked
-from metarules.evaluation.held_out import JudgeSettings, few_shot, held_out, validate
+from metarules.evaluation.held_out import Judge, JudgeSettings, few_shot
 from metarules.meta_training import MetaTrainer, Plan, preset
 from metarules.meta_training.outer_loop import averaged_rule
 from metarules.meta_training.randomness import generator_for
 from metarules.meta_training.settings import ESTIMATOR_NAMES
 from metarules.meta_training.unrolls import Group
-from metarules.studies.planes import main_directions
+from metarules.studies.planes import main_directions, turned_to
 from metarules.tasks import Task
 from metarules.tasks.task_form import WEIGHTS
 from metarules.update_rule import UpdateRule
@@ -192,10 +191,9 @@ class LiveTraining:
     def __post_init__(self) -> None:
         plan = self.settings.plan()
         self.trainer = MetaTrainer(plan.make_rule(), plan.train, plan.data)
-        self._how = {name: getattr(JUDGE, name) for name in ("widths", "steps", "batch_size", "labels_per_class")}
-        self._tasks = held_out(plan.data, JUDGE.tasks, JUDGE.seed)
-        self._held_out = {kind: [] for kind in self._tasks}
-        self._bases: dict[tuple[int, int, int], Tensor] = {}
+        self._judged_by = Judge(plan.data, JUDGE)
+        self._held_out = {kind: [] for kind in self._judged_by.cases}
+        self._bases: dict[tuple[int, int, int], np.ndarray] = {}
         self._look()
         self._queue.append(self._meta_step)  # the first point comes before the first judgement
         self._plan_judging(averaged_rule(self.trainer))
@@ -241,12 +239,11 @@ class LiveTraining:
     def _plan_judging(self, rule: UpdateRule) -> None:
         """Put off the judgement of a rule as it is now, a kind of data at a time."""
         self._judged.append(self.number)
-        for kind in self._tasks:
+        for kind in self._held_out:
             self._queue.append(lambda kind=kind: self._judge(rule, kind))  # type: ignore[misc]
 
     def _judge(self, rule: UpdateRule, kind: str) -> None:
-        found = validate(rule, self._tasks[kind], **self._how)
-        self._held_out[kind].append(tuple(found.tolist()))
+        self._held_out[kind].append(tuple(self._judged_by.score(rule, kind).tolist()))
 
     @torch.no_grad()
     def _look(self) -> None:
@@ -268,15 +265,9 @@ class LiveTraining:
         centred = torch.nn.functional.normalize(features, dim=-1)[:DOTS]
         centred = centred - centred.mean(0)
         key = (index, group.number, i)
-        points = _turned(centred @ main_directions(centred).mT, self._bases.get(key))
+        points = (centred @ main_directions(centred).mT).numpy()
+        if key in self._bases:  # so that nothing jumps
+            points = turned_to(points[None], self._bases[key][None])[0]
         self._bases[key] = points
-        shown = points / points.abs().max().clamp_min(1e-12)
-        return Thumb(shown.numpy(), y[:DOTS].numpy(), group.step, group.horizon, accuracy)
-
-
-def _turned(points: Tensor, before: Tensor | None) -> Tensor:
-    """Points [n, 2] turned and mirrored to lie as near as can be to where they were, so that nothing jumps."""
-    if before is None:
-        return points
-    u, _, v = torch.linalg.svd(points.mT @ before)
-    return points @ (u @ v)
+        shown = points / max(np.abs(points).max(), 1e-12)
+        return Thumb(shown, y[:DOTS].numpy(), group.step, group.horizon, accuracy)

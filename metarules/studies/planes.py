@@ -67,6 +67,21 @@ def main_directions(centred: Tensor) -> Tensor:
     return basis * basis.gather(1, basis.abs().argmax(1, keepdim=True)).sign()
 
 
+def turned_to(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Turn and mirror points about the origin so that the last frame lies as near as it can to the others' last frame.
+
+    The axes of a plane have no direction of their own; two planes of the same examples can so be compared.
+
+    Args:
+        points, others: [frames, dots, 2], see `planes.project`.
+
+    Returns:
+        [frames, dots, 2].
+    """
+    U, _, Vt = np.linalg.svd(points[-1].T @ others[-1])
+    return points @ (U @ Vt)
+
+
 def directions(x: np.ndarray) -> np.ndarray:
     """Rows [n, units] centred over the n and divided by their length, float64; products of two are their cosines.
 

@@ -182,18 +182,3 @@ def mean_gates(rule: LocalRule, phi: BaseModelState, batch: Batch) -> Tensor:
     trace = rule.trace(phi, batch)
     seen = [contributions(rule, trace, l).gates for l in range(1, phi.depth + 1)]
     return torch.stack([torch.cat([gates[name] for gates in seen]).mean() for name in rule.settings.terms])
-
-
-def turned_to(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Turn and mirror points about the origin so that the last frame lies as near as it can to the others' last frame.
-
-    The axes of a plane have no direction of their own; two planes of the same examples can so be compared.
-
-    Args:
-        points, others: [frames, dots, 2], see `planes.project`.
-
-    Returns:
-        [frames, dots, 2].
-    """
-    U, _, Vt = np.linalg.svd(points[-1].T @ others[-1])
-    return points @ (U @ Vt)

@@ -38,6 +38,11 @@ class FunctionRule(UpdateRule):
         self.function = function
         self._label: str = label or str(getattr(function, "__name__", "A function"))
 
+    @classmethod
+    def of(cls, rule: UpdateRule | Step) -> UpdateRule:
+        """A rule as it is, a function as a rule."""
+        return rule if isinstance(rule, UpdateRule) else cls(rule)
+
     @property
     def menu_label(self) -> str:
         """What menus call it."""
