@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from metarules import load_dataset, load_rule, save_rule
-from metarules.base_model import BaseModelState, LayerState, init_state
+from metarules.base_model import BaseModelState, LayerState, freeze, init_state
 from metarules.update_rule import LOCAL_TERMS, LocalRule, LocalRuleSettings
 from metarules.update_rule.local import neighbours as module
 from metarules.update_rule.local import terms
@@ -20,6 +21,10 @@ from metarules.update_rule.local.terms import LocalTermInputs, register_term
 
 DOUBLE = torch.float64
 SETTINGS = LocalRuleSettings(channels=6, signals=2, terms=(*LOCAL_TERMS, "slow", "covariance"))
+WAYS = [
+    replace(SETTINGS, alike_in=where, memory=memory) for where in ("input", "below", "top") for memory in (0, 12)
+]  # of looking neighbours up
+every_way = pytest.mark.parametrize("way", WAYS, ids=lambda s: f"{s.alike_in}-{s.memory}")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -90,19 +95,49 @@ def test_ties_and_duplicates_are_treated_alike_in_any_order(batch: int, k: int, 
     assert ((weights > 0).sum(-1) >= min(k, batch - 1)).all()
 
 
+def test_a_memory_holds_further_candidates_but_copies_and_empty_places() -> None:
+    x = torch.tensor([[0.0], [10.0], [20.0]])
+    memory, kept = torch.tensor([[1.0], [10.0], [18.0], [0.0]]), torch.tensor([True, True, True, False])
+    nearest = [[0, 0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1, 0]]
+    assert neighbour_weights(x, 1, memory, kept).tolist() == nearest
+    empty = neighbour_weights(x, 2, memory, torch.zeros(4, dtype=torch.bool))
+    assert torch.equal(empty[:, :3], neighbour_weights(x, 2)) and not empty[:, 3:].any()
+
+
+def test_the_memory_keeps_the_latest_inputs() -> None:
+    r = rule(replace(SETTINGS, memory=12))
+    phi = r.init_extra(state())
+    assert r.init_extra(phi) is phi, "what is there already stays"
+    batches = [noise(2, 9, 7, seed=i) for i in range(3)]
+    for i, x in enumerate(batches):
+        assert phi.extra["kept"].sum(-1).tolist() == [min(9 * i, 12)] * 2
+        phi = r(phi, x)
+    assert torch.equal(phi.extra["memory"], torch.cat([batches[2], batches[1][:, :3]], 1))
+    with pytest.raises(ValueError, match=r"phi.extra lacks memory; allowed: what rule.init_extra\(phi\) adds"):
+        r(state(), batches[0])
+
+
 # ---------------------------------------------------------------------------------------------- the terms
 
 
-def test_slow_is_the_product_of_differences_and_covariance_that_of_what_others_predict() -> None:
-    phi, x = state(), noise(2, 9, 7)
-    trace = rule().trace(phi, x)
-    A = neighbour_weights(x, 3)
+@every_way
+def test_slow_is_the_product_of_differences_and_covariance_that_of_what_others_predict(way: LocalRuleSettings) -> None:
+    r, x, before = rule(way), noise(2, 9, 7), noise(2, 9, 7, seed=8)
+    phi = r(r.init_extra(state()), before)
+    trace = r.trace(phi, x)
+    recalled = freeze(phi, x).layers(before) if way.memory else [t[:, :0] for t in trace.x.values()]
+    inputs = torch.cat([x, recalled[0]], 1)
+    layers = [
+        (torch.cat([t, m], 1) - t.mean(1, keepdim=True)) / (t.var(1, keepdim=True, correction=0) + 1e-6).sqrt()
+        for t, m in zip(trace.x.values(), recalled, strict=True)
+    ]
     for l in (1, 2):
-        low, up = (
-            (t - t.mean(-2, keepdim=True)) / (t.var(-2, keepdim=True, correction=0) + 1e-6).sqrt()
-            for t in (trace.x[l - 1], trace.x[l])
-        )
-        torch.testing.assert_close(trace.terms[l]["slow"], (low - A @ low).mT @ (up - A @ up) / 9)
+        where = {"input": inputs, "below": (inputs, layers[1])[l - 1], "top": layers[2]}[way.alike_in]
+        away = torch.cdist(where[:, :9], where) + torch.eye(9, len(where[0]), dtype=DOUBLE) * 1e9
+        A = torch.zeros_like(away).scatter_(-1, away.topk(3, largest=False).indices, 1 / 3)
+        low, up = (t[:, :9] - A @ t for t in (layers[l - 1], layers[l]))
+        torch.testing.assert_close(trace.terms[l]["slow"], low.mT @ up / 9)
+        low, up = layers[l - 1][:, :9], layers[l][:, :9]
         C = up.mT @ up / 9
         C = C - torch.diag_embed(C.diagonal(dim1=-2, dim2=-1))
         torch.testing.assert_close(trace.terms[l]["covariance"], low.mT @ up @ C / 9)
@@ -127,11 +162,12 @@ def test_a_step_of_slow_makes_neighbours_more_alike_and_one_of_covariance_units_
     assert (after("covariance").prod(1).sum() - before.prod(1).sum()) < -0.01
 
 
-def test_the_fast_path_is_the_plain_one_and_gradients_agree() -> None:
+@every_way
+def test_the_fast_path_is_the_plain_one_and_gradients_agree(way: LocalRuleSettings) -> None:
     for backward in ("identical", "separate"):
-        r = rule(LocalRuleSettings(**{**vars(SETTINGS), "backward_update": backward}))
-        phi, x = state(), noise(2, 9, 7)
-        both = [step(step(phi, x), x) for step in (r, r.plain())]
+        r = rule(replace(way, backward_update=backward))
+        phi, x = r.init_extra(state()), noise(2, 9, 7)
+        both = [step(step(phi, x), noise(2, 9, 7, seed=8)) for step in (r, r.plain())]
         theta = list(r.parameters())
         found = [
             torch.autograd.grad(loss_of(after), theta, allow_unused=True, materialize_grads=True) for after in both
@@ -142,11 +178,13 @@ def test_the_fast_path_is_the_plain_one_and_gradients_agree() -> None:
             torch.testing.assert_close(fast, plain, rtol=1e-9, atol=1e-10)
 
 
-def test_the_meta_gradient_equals_finite_differences() -> None:
-    r, phi, x = rule(), state(), noise(2, 9, 7)
+@every_way
+def test_the_meta_gradient_equals_finite_differences(way: LocalRuleSettings) -> None:
+    r = rule(way)
+    phi, xs = r.init_extra(state()), [noise(2, 9, 7, seed=i) for i in range(3)]
 
     def loss() -> Tensor:
-        return loss_of(r(r(r(phi, x), x), x))
+        return loss_of(r(r(r(phi, xs[0]), xs[1]), xs[2]))
 
     coefficients = r.forward_readout.coefficients
     found = torch.autograd.grad(loss(), coefficients)[0][-2:]
@@ -173,18 +211,20 @@ def test_constant_small_and_repeated_batches_give_numbers(x: Tensor, dtype: torc
     assert all(t.isfinite().all() for _, t in after.tensors()) and all(g.isfinite().all() for g in found)
 
 
-@settings(max_examples=20)
-@given(batch=st.integers(2, 9), seed=st.integers(0, 10_000))
-def test_examples_and_units_can_be_permuted(batch: int, seed: int) -> None:
-    r, phi, g = rule(), state(), seeded(seed)
-    x = torch.randint(3, (2, batch, 7), generator=g).to(DOUBLE)  # with ties and duplicates
+@settings(max_examples=40)
+@given(way=st.sampled_from(WAYS), batch=st.integers(2, 9), seed=st.integers(0, 10_000))
+def test_examples_and_units_can_be_permuted(way: LocalRuleSettings, batch: int, seed: int) -> None:
+    r, g = rule(way), seeded(seed)
+    first, x = torch.randint(3, (2, 2, batch, 7), generator=g).to(DOUBLE)  # with ties and duplicates
+    phi = r(r.init_extra(state()), first)
     order, inputs, units = (torch.randperm(n, generator=g) for n in (batch, 7, 6))
     low, high = phi.layers
     moved = phi.with_layers(
         [
             LayerState(low.W[:, inputs][..., units], low.b[..., units], low.V[:, inputs][..., units]),
             LayerState(high.W[:, units], high.b, high.V[:, units]),
-        ]
+        ],
+        **({"memory": phi.extra["memory"][..., inputs]} if way.memory else {}),
     )
     after, shuffled = r(phi, x).layers, r(moved, x[:, order][..., inputs]).layers
     torch.testing.assert_close(shuffled[0].W, after[0].W[:, inputs][..., units], rtol=1e-9, atol=1e-10)
@@ -192,10 +232,12 @@ def test_examples_and_units_can_be_permuted(batch: int, seed: int) -> None:
 
 
 def test_tasks_side_by_side_are_single_runs() -> None:
-    r, phi, x = rule(), state(), noise(2, 9, 7)
-    both = r(phi, x)
-    for i in range(2):
-        torch.testing.assert_close(r(phi.map(lambda t, i=i: t[i]), x[i]).layers[0].W, both.layers[0].W[i])
+    for way in WAYS:
+        r, x = rule(way), noise(2, 9, 7)
+        phi = r(r.init_extra(state()), noise(2, 9, 7, seed=8))
+        both = r(phi, x)
+        for i in range(2):
+            torch.testing.assert_close(r(phi.task(i), x[i]).layers[0].W, both.layers[0].W[i])
 
 
 # ---------------------------------------------------------------------------------------------- on and off
@@ -204,7 +246,7 @@ def test_tasks_side_by_side_are_single_runs() -> None:
 def test_they_are_looked_up_once_a_step_and_only_for_a_term_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     look_up = module.neighbour_weights
-    monkeypatch.setattr(module, "neighbour_weights", lambda x, k: asked.append(k) or look_up(x, k))
+    monkeypatch.setattr(module, "neighbour_weights", lambda x, k, *memory: asked.append(k) or look_up(x, k, *memory))
     phi, x = state(), noise(2, 9, 7)
     LocalRule(dtype=DOUBLE)(phi, x)
     LocalRule(LocalRuleSettings(terms=("hebb", "covariance")), dtype=DOUBLE)(phi, x)
@@ -246,3 +288,7 @@ def test_another_term_may_ask_for_neighbours(monkeypatch: pytest.MonkeyPatch) ->
 def test_settings_refuse() -> None:
     with pytest.raises(ValueError, match=r"neighbours is 0; allowed: a whole number in \[1, inf\]"):
         LocalRuleSettings(neighbours=0)
+    with pytest.raises(ValueError, match="alike_in is 'above'; allowed: below, input, top"):
+        LocalRuleSettings(alike_in="above")
+    with pytest.raises(ValueError, match="memory is -1; allowed"):
+        LocalRuleSettings(memory=-1)

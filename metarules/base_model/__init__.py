@@ -7,6 +7,7 @@ from metarules.base_model.forward import check_input as check_input
 from metarules.base_model.forward import forward as forward
 from metarules.base_model.forward import forward_unchecked as forward_unchecked
 from metarules.base_model.forward import freeze as freeze
+from metarules.base_model.forward import frozen as frozen
 from metarules.base_model.nonlinearities import NONLINEARITIES as NONLINEARITIES
 from metarules.base_model.nonlinearities import Nonlinearity as Nonlinearity
 from metarules.base_model.nonlinearities import get_nonlinearity as get_nonlinearity

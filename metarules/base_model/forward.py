@@ -167,7 +167,11 @@ def freeze(state: BaseModelState, x: Tensor) -> FrozenBaseModel:
     Raises:
         TypeError, ValueError: as `forward`.
     """
-    a = forward(state, x)
+    return frozen(state, forward(state, x))
+
+
+def frozen(state: BaseModelState, a: Activations) -> FrozenBaseModel:
+    """`freeze` from activations that are there already."""
     weights = tuple(p.W / a.std[l] for l, p in enumerate(state.layers, start=1))
     biases = tuple(p.b - (a.mean[l] / a.std[l]).squeeze(-2) for l, p in enumerate(state.layers, start=1))
     return FrozenBaseModel(weights, biases, state.nonlinearity)

@@ -1,57 +1,118 @@
-"""Which examples of a batch lie next to which, and how a neuron's activity differs from that on its neighbours.
+"""Which examples are most like which, and how a neuron's activity differs from that on its neighbours.
 
-Looked up once a step, and only where a term asks for it. In a stream in which like follows like, a neuron's own trace
-would tell it the same; here the batch does.
+Looked up only where a term asks for it, among the examples of the batch and, where a rule has a memory, among recent
+inputs that it carries in `phi.extra`. In a stream in which like follows like, a neuron's own trace would tell it the
+same; here the batch and the memory do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from metarules.base_model import Activations, BaseModelState, frozen
+
+if TYPE_CHECKING:
+    from metarules.update_rule.local.settings import LocalRuleSettings
+
 _ROUNDING = 32  # steps of rounding within which two distances count as equal: what products of 1000 inputs stay below
+ALIKE_IN = ("input", "below", "top")  # where distances are taken: the input, the layer below, the top layer
 
 
 class Neighbours:
-    """The neighbours of every example, and the activity of all layers less its mean over them, made when asked for.
+    """The neighbours of every example, and activities less their mean over them, made when asked for.
 
     Args:
-        x: inputs, between which distances are taken.
-        layers: activity of every layer, units first.
-        k: how many neighbours an example has.
+        phi: the state, with `phi.extra["memory"]` and `["kept"]` where the rule has a memory.
+        acts: what the batch makes of it.
+        layers: activity of every layer, standardised over the batch, units first.
+        settings: `neighbours`, `alike_in` and `memory` of the rule.
     """
 
     def __init__(
-        self, x: Float[Tensor, "*tasks batch n_0"], layers: Sequence[Float[Tensor, "*tasks _ batch"]], k: int
+        self,
+        phi: BaseModelState,
+        acts: Activations,
+        layers: Sequence[Float[Tensor, "*tasks _ batch"]],
+        settings: LocalRuleSettings,
     ) -> None:
-        self._x, self._layers, self._k = x, layers, k
+        self._phi, self._acts, self._layers, self._settings = phi, acts, layers, settings
+        self._weights, self._apart, self._recalled = cache(self._weights), cache(self._apart), cache(self._recalled)  # type: ignore[method-assign]
 
-    @cached_property
-    def apart(self) -> tuple[Tensor, ...]:
-        """Of each layer, activity less its mean over the neighbours [*tasks, n, batch]."""
-        sizes = [layer.shape[-2] for layer in self._layers]
-        activity = torch.cat(list(self._layers), -2)
-        return (activity - activity @ neighbour_weights(self._x, self._k).mT).split(sizes, -2)
+    def apart(self, l: int) -> tuple[Float[Tensor, "*tasks lower batch"], Float[Tensor, "*tasks upper batch"]]:
+        """Activity of layers l - 1 and l, less its mean over the neighbours that layer l goes by."""
+        where = {"input": 0, "below": l - 1, "top": len(self._layers) - 1}[self._settings.alike_in]
+        return self._apart(where, l - 1), self._apart(where, l)
+
+    def _apart(self, where: int, l: int) -> Tensor:
+        weights, activity = self._weights(where), self._layers[l]
+        others = torch.cat([activity, self._recalled()[l]], -1) if self._settings.memory else activity
+        return activity - others @ weights.mT
+
+    def _weights(self, where: int) -> Tensor:
+        x = self._acts.x[0] if where == 0 else self._layers[where].mT
+        k, extra = self._settings.neighbours, self._phi.extra
+        if not self._settings.memory:
+            return neighbour_weights(x, k)
+        memory = extra["memory"] if where == 0 else self._recalled()[where].mT
+        return neighbour_weights(x, k, memory, extra["kept"] > 0)
+
+    def _recalled(self) -> list[Tensor]:
+        """What the layers now make of the memory, by the batch's statistics, units first."""
+        layers = frozen(self._phi, self._acts).layers(self._phi.extra["memory"])
+        spread = (torch.var_mean(x, -2, correction=0, keepdim=True) for x in self._acts.x)
+        return [
+            ((x - mean) * torch.rsqrt(var + 1e-6)).mT for x, (var, mean) in zip(layers, spread, strict=True)
+        ]  # as `networks.over_batch`
+
+
+def empty_memory(phi: BaseModelState, size: int) -> BaseModelState:
+    """phi with room for `size` inputs to remember, where it has none yet."""
+    like = phi.layers[0].W
+    room = {"memory": like.new_zeros(*phi.tasks, size, phi.sizes[0]), "kept": like.new_zeros(*phi.tasks, size)}
+    return phi if "memory" in phi.extra else phi.with_layers(phi.layers, **room)
+
+
+def remember(phi: BaseModelState, x: Float[Tensor, "*tasks batch n_0"]) -> dict[str, Tensor]:
+    """The memory after a batch: its inputs come first, and the oldest fall out."""
+    kept = phi.extra["kept"]
+    memory = torch.cat([x, phi.extra["memory"]], -2)[..., : kept.shape[-1], :]
+    return {"memory": memory, "kept": torch.cat([torch.ones_like(x[..., 0]), kept], -1)[..., : kept.shape[-1]]}
 
 
 @torch.no_grad()
-def neighbour_weights(x: Float[Tensor, "*tasks batch n_0"], k: int) -> Float[Tensor, "*tasks batch batch"]:
-    """Row i averages over the k other examples nearest to example i, or over all others where there are no more.
+def neighbour_weights(
+    x: Float[Tensor, "*tasks batch n"],
+    k: int,
+    memory: Float[Tensor, "*tasks memory n"] | None = None,
+    kept: Bool[Tensor, "*tasks memory"] | None = None,
+) -> Float[Tensor, "*tasks batch candidates"]:
+    """Row i averages over the k examples nearest to example i, or over all where there are no more.
 
-    Others as far away as the last of them count as well, all alike, so that the order of examples decides nothing: of
-    a constant input all other examples are neighbours.
+    Candidates are the other examples of the batch and, after them, the memory, as far as it is `kept`; a copy of
+    example i in the memory does not count. Others as far away as the last of them count as well, all alike, so that the
+    order of examples decides nothing: of a constant input all other examples of the batch are neighbours.
     """
     batch = x.shape[-2]
-    x = x - x.mean(-2, keepdim=True)  # what all examples share is no distance, but would cost digits
-    square = x.square().sum(-1)
+    middle = x.mean(-2, keepdim=True)  # what all examples share is no distance, but would cost digits
+    x = x - middle
+    own = square = x.square().sum(-1, keepdim=True)
+    others = x
+    if memory is not None and kept is not None:
+        memory = memory - middle
+        empty = torch.where(kept, memory.square().sum(-1), float("inf")).unsqueeze(-1)
+        others, square = torch.cat([x, memory], -2), torch.cat([own, empty], -2)
     # squared distances, less that of the row's own example from the middle: one matrix product
-    away = torch.sub(square.unsqueeze(-2), x @ x.mT, alpha=2)
-    away = away.masked_fill(torch.eye(batch, dtype=torch.bool, device=x.device), float("inf"))
-    last = away.topk(min(k, batch - 1), -1, largest=False).values[..., -1:]
-    equal = _ROUNDING * torch.finfo(x.dtype).eps * (2 * square.unsqueeze(-1) + last)
-    near = (away <= last + equal).to(x.dtype)
-    return near / near.sum(-1, keepdim=True)
+    away = torch.sub(square.mT, x @ others.mT, alpha=2)
+    away[..., :batch].diagonal(dim1=-2, dim2=-1).fill_(float("inf"))
+    rounding, most = _ROUNDING * torch.finfo(x.dtype).eps, torch.finfo(x.dtype).max
+    recalled = away[..., batch:]
+    recalled.masked_fill_(recalled <= (4 * rounding - 1) * own, float("inf"))  # copies
+    last = away.topk(min(k, away.shape[-1] - 1), -1, largest=False).values[..., -1:]
+    near = (away <= (last + rounding * (2 * own + last)).clamp_max(most)).to(x.dtype)
+    return near.div_(near.sum(-1, keepdim=True))

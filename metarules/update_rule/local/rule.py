@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metarules.base_model import BaseModelState, LayerState, forward_unchecked
+from metarules.base_model import Activations, BaseModelState, LayerState, forward_unchecked
 from metarules.update_rule.contract import Batch, Trace
 from metarules.update_rule.learned import Contributions, LearnedRule, factors
 from metarules.update_rule.local import networks as nets
 from metarules.update_rule.local.fused import read_neurons
-from metarules.update_rule.local.neighbours import Neighbours
+from metarules.update_rule.local.neighbours import Neighbours, empty_memory, remember
 from metarules.update_rule.local.readout import WeightReadout
 from metarules.update_rule.local.settings import LOCAL_INPUTS, LocalRuleSettings
 from metarules.update_rule.local.terms import LOCAL_TERMS, LocalTermInputs
@@ -93,21 +93,33 @@ class LocalRule(LearnedRule):
         """Inner step size, a learned number within a factor e of `settings.lr`."""
         return self.settings.lr * torch.exp(torch.tanh(self.log_lr))
 
+    def init_extra(self, phi: BaseModelState, generator: torch.Generator | None = None) -> BaseModelState:
+        """Add the memory of recent inputs, where `settings.memory` asks for one: `memory` [*tasks, memory, n_0] and
+        `kept` [*tasks, memory], 1 for what is filled."""
+        return empty_memory(phi, self.settings.memory) if self.settings.memory else phi
+
+    def check(self, phi: BaseModelState, batch: Batch | Tensor) -> Batch:
+        """As for every rule; a memory must be there where the settings ask for one."""
+        checked = super().check(phi, batch)
+        if self.settings.memory and "memory" not in phi.extra:
+            raise ValueError("phi.extra lacks memory; allowed: what rule.init_extra(phi) adds")
+        return checked
+
     def step(self, phi: BaseModelState, batch: Batch) -> BaseModelState:
         """One inner step on input already checked."""
         acts = forward_unchecked(phi, batch.x)
         seen = self._look(phi, acts.x, acts.z)
         _, swept = self._sweep(phi, seen, plain=self._plain)
-        near = self._neighbours(batch, seen)
+        near = self._neighbours(phi, acts, seen)
         changes = {l: self._change(phi, seen, swept, near, l, plain=self._plain)[0] for l in range(1, phi.depth + 1)}
-        return self._next_state(phi, changes, self.lr)
+        return self._after(phi, batch, changes)
 
     def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
         """One inner step with every intermediate, on input already checked; always by the plain equations."""
         acts = forward_unchecked(phi, batch.x)
         seen = self._look(phi, acts.x, acts.z)
         d, swept = self._sweep(phi, seen, plain=True)
-        near, changes, terms = self._neighbours(batch, seen), {}, {}
+        near, changes, terms = self._neighbours(phi, acts, seen), {}, {}
         for l in range(1, phi.depth + 1):
             changes[l], terms[l] = self._change(phi, seen, swept, near, l, plain=True)
         layers = range(phi.depth + 1)
@@ -120,7 +132,7 @@ class LocalRule(LearnedRule):
             terms=terms,
             change_W={l: change.W for l, change in changes.items()},
             change_b={l: change.b for l, change in changes.items()},
-            next_state=self._next_state(phi, changes, self.lr),
+            next_state=self._after(phi, batch, changes),
         )
 
     def _look(self, phi: BaseModelState, acts_x: Sequence[Tensor], acts_z: Sequence[Tensor]) -> list[_NeuronInputs]:
@@ -187,8 +199,12 @@ class LocalRule(LearnedRule):
         lowers = dict(zip(readouts if l < depth else (), read[1 + len(uppers) :], strict=True))
         return _NeuronOutputs(h, h_mean, d * seen.slope + read[0], uppers, lowers)
 
-    def _neighbours(self, batch: Batch, seen: list[_NeuronInputs]) -> Neighbours:
-        return Neighbours(batch.x, [layer.xs for layer in seen], self.settings.neighbours)
+    def _neighbours(self, phi: BaseModelState, acts: Activations, seen: list[_NeuronInputs]) -> Neighbours:
+        return Neighbours(phi, acts, [layer.xs for layer in seen], self.settings)
+
+    def _after(self, phi: BaseModelState, batch: Batch, changes: dict[int, LayerState]) -> BaseModelState:
+        after = self._next_state(phi, changes, self.lr)
+        return after.with_layers(after.layers, **remember(phi, batch.x)) if self.settings.memory else after
 
     def _change(
         self,

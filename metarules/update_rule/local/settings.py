@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from metarules._checks import check_choice, check_names, check_number
 from metarules.update_rule.learned import BACKWARD_UPDATES, checked_scales
+from metarules.update_rule.local.neighbours import ALIKE_IN
 from metarules.update_rule.local.networks import EXAMPLE_INPUTS, NEURON_INPUTS
 from metarules.update_rule.local.terms import LOCAL_TERMS, get_term, registered_terms
 
@@ -31,7 +32,12 @@ class LocalRuleSettings:
     learned: float = 0.05
     bias: float = 0.3  # push on every bias at the start, so that most units stay active; ours, held-out glyphs
     temperature: float = 0.3  # temperature of the softmax over a layer's neurons at the start; it is learned
-    neighbours: int = 3  # examples of the batch most like each one, where a term asks for them; ours: as first tried
+    neighbours: int = 3  # examples most like each one, where a term asks for them; ours: as first tried
+    # where examples are alike: in the input, in the layer below or in the top layer (one signal from there to every
+    # layer)
+    alike_in: str = "input"
+    # recent inputs that are remembered, in `phi.extra`, and looked through for neighbours beside the batch; 0: none
+    memory: int = 0
     term_eps: float = 1e-3  # in N(T) = T / sqrt(eps + column mean of T^2): the hand rule's
     step_bound: float = 4.0  # change / sqrt(1 + column mean of change^2 / bound): steps stay below 2
     # what becomes of V: identical (it takes W's change; paper), separate (a change of its own), fixed (none) or tied (V
@@ -56,6 +62,8 @@ class LocalRuleSettings:
             raise ValueError(f"terms is {self.terms}; allowed: one name at least, none twice")
         for name in ("channels", "signals", "readouts", "neighbours"):
             check_number(name, getattr(self, name), low=1, integer=True)
+        check_number("memory", self.memory, low=0, integer=True)
+        check_choice("alike_in", self.alike_in, ALIKE_IN)
         for name in ("lr", "temperature", "term_eps", "step_bound"):
             check_number(name, getattr(self, name), low=0, low_open=True)
         for name in ("hebb", "decorr", "soft", "learned", "bias"):

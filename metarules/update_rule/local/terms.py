@@ -39,18 +39,18 @@ class LocalTermInputs(TermInputs):
     """What the terms of a `LocalRule` are computed from: besides what the paper's see, the competition of the layer."""
 
     share: Float[Tensor, "*tasks batch j"]  # softmax over the upper layer
-    neighbours: Neighbours  # of every example, by distance in the input; looked up when a term first asks
+    neighbours: Neighbours  # of every example; looked up when a term first asks
     layer: int  # l, the upper layer's number
 
     @property
     def lower_apart(self) -> Tensor:
         """`lower` less its mean over every example's neighbours [*tasks, batch, i]."""
-        return self.neighbours.apart[self.layer - 1].mT
+        return self.neighbours.apart(self.layer)[0].mT
 
     @property
     def upper_apart(self) -> Tensor:
         """The same of `upper` [*tasks, batch, j]."""
-        return self.neighbours.apart[self.layer].mT
+        return self.neighbours.apart(self.layer)[1].mT
 
 
 def register_term(
