@@ -190,6 +190,31 @@ def test_a_run_that_was_broken_off_ends_as_if_it_had_not_been(
     assert_same_end(out, whole_run[0])
 
 
+def test_a_run_that_begins_with_a_rule_goes_on_without_it(
+    whole_run: tuple[Path, list[tuple[int, bool]]], tmp_path: Path
+):
+    """A new term, and a memory that the groups carry along."""
+    start = tmp_path / "start.safetensors"
+    start.write_bytes((whole_run[0] / "rule.safetensors").read_bytes())
+    plan = changed(PLAN, rule={"terms": (*PLAN.rule.terms, "slow"), "memory": 20})
+    plan = replace(plan, start=str(start))
+    run(tmp_path / "whole", plan)
+    first = load_rule(tmp_path / "whole/snapshots/000000.safetensors").forward_readout.coefficients
+    assert torch.equal(first[:-1], load_rule(start).forward_readout.coefficients) and first[-1].any()
+
+    def stop(step: MetaStep, scores: object) -> None:
+        if step.number == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", plan, watch=stop)
+    start.unlink()
+    run(tmp_path / "broken", plan, resume=True)
+    assert_same_end(tmp_path / "broken", tmp_path / "whole")
+    with pytest.raises(FileNotFoundError, match="start"):
+        run(tmp_path / "again", plan)
+
+
 def test_a_log_takes_up_its_whole_rows(tmp_path: Path):
     path, cases = tmp_path / "log.csv", ("glyphs", "decoders")
     scores = {"glyphs": torch.tensor([0.25, 0.75]), "decoders": torch.tensor([0.5])}
@@ -333,7 +358,7 @@ def test_the_command_line_runs_and_resumes(
         (["--particles", "-1"], "particles is -1; allowed: a whole number in [1, inf]"),
         (["--learning-rate", "0"], "learning_rate is 0.0; allowed: a number in (0, inf]"),
         (["--threads", "0"], "threads is 0; allowed: a whole number in [1, inf]"),
-        (["--preset", "desktop"], "preset is 'desktop'; allowed: demo, gpu, laptop, neighbours, paper"),
+        (["--preset", "desktop"], "preset is 'desktop'; allowed: demo, further, gpu, laptop, neighbours, paper"),
         (["--device", "tpu"], "device is 'tpu'; allowed: cpu"),
         (["--kind", "hebb"], "kind is 'hebb'; allowed: "),
         (["--import", "nowhere"], "--import is 'nowhere'; allowed: a module that Python finds from here"),

@@ -20,7 +20,7 @@ from metarules.meta_training.options import read_options
 from metarules.meta_training.outer_loop import _check_fit
 from metarules.meta_training.plan import option_words
 from metarules.meta_training.ranks import Ranks
-from metarules.pretrained import plain
+from metarules.pretrained import get_rule, plain
 from metarules.tasks import BROAD_GLYPHS, NEAT_GLYPHS
 from metarules.update_rule import LOCAL_TERMS, LocalRule, PaperRule, PaperRuleSettings
 
@@ -32,6 +32,8 @@ OTHER = {
     "rule.term_scales": {"hebb": 0.5, "rbf": 0},
     "rule.input_scales": {"x": -0.5},
     "rule.bias": -0.3,
+    "rule.alike_in": "top",
+    "start": "local",
     "data.weights": {"shapes": 1.0, "glyphs": 2.5},
 }
 
@@ -110,7 +112,9 @@ def test_presets_are_whole_plans(name: str):
 
 
 def test_unknown_presets_are_named():
-    with pytest.raises(ValueError, match=r"^preset is 'desktop'; allowed: demo, gpu, laptop, neighbours, paper$"):
+    with pytest.raises(
+        ValueError, match=r"^preset is 'desktop'; allowed: demo, further, gpu, laptop, neighbours, paper$"
+    ):
         preset("desktop")
 
 
@@ -121,6 +125,33 @@ def test_a_rule_starts_from_the_seed():
 
     assert torch.equal(start(0), start(0))
     assert not torch.equal(start(0), start(1))
+
+
+def test_a_plan_may_begin_with_a_rule_and_add_terms():
+    wider = changed(preset("laptop"), rule={"terms": (*LOCAL_TERMS, "slow"), "slow": 0.4})
+    rule, shipped = replace(wider, start="local").make_rule(), get_rule("local")
+    found, learned = (dict(r.named_parameters()) for r in (rule, shipped))
+    coefficients = found.pop("forward_readout.coefficients")
+    assert torch.equal(coefficients[:-1], learned["forward_readout.coefficients"])
+    assert coefficients[-1].item() == pytest.approx(0.4)
+    gates = found.pop("forward_readout.gates")
+    assert torch.equal(gates[:, :-1], learned["forward_readout.gates"]) and not gates[:, -1].any()
+    assert all(torch.equal(p, learned[name]) for name, p in found.items())
+    assert wider.make_rule().forward_readout.coefficients.std() != coefficients.std()
+
+
+@pytest.mark.parametrize(
+    ("plan", "start", "message"),
+    [
+        (preset("paper"), "local", r"^start is 'local', which cannot be gone on from: other is a LocalRule; allowed"),
+        (changed(PLAN, rule={"channels": 5}), "local", r"other differs in backward_.*|other differs in bias_readout, "),
+        (PLAN, "hebb", r"other is a Hebb; allowed: a LocalRule"),
+        (PLAN, "nowhere", r"rule is 'nowhere'; allowed: "),
+    ],
+)
+def test_a_rule_that_cannot_be_begun_with_is_refused(plan: Plan, start: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        replace(plan, start=start).make_rule()
 
 
 # ---------------------------------------------------------------------------------------------- options and commands

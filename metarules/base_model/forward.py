@@ -121,6 +121,10 @@ class FrozenBaseModel:
             ValueError: wrong width, dtype or device, NaN or infinity.
         """
         check_tensor("x", x, min_dims=2, last=self.weights[0].shape[-2], like=self.weights[0])
+        return self.layers_unchecked(x)
+
+    def layers_unchecked(self, x: Tensor) -> tuple[Tensor, ...]:
+        """`layers` of rows that were checked before."""
         f = get_nonlinearity(self.nonlinearity).value
         xs = [x]
         for weight, bias in zip(self.weights, self.biases, strict=True):

@@ -27,6 +27,7 @@ DESCRIPTION = (
     "outer loop have plain names, all others their part's before a dot; what is shown as default are the preset's. "
     "Several processes: torchrun --nproc-per-node 2 -m metarules.meta_training --preset laptop --out runs/x"
 )
+START = "rule whose theta the run begins with, a name or a file; terms that it lacks begin as --rule.* says"
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,13 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
         ),
         _option("threads", int | None, "threads in all; None takes a core each", None),
         _option("device", str, "cpu or cuda", "cpu"),
+        ("start", Annotated[str, tyro.conf.arg(help=START)], start.start),
         *((name, Annotated[off[type(part)], _name_of(name)], part) for name, part in parts.items()),
     ]
     asked: Any = make_dataclass("Asked", asked_for, kw_only=True)  # so that the one without a default need not be first
     with _registry:
         found = tyro.cli(asked, prog=PROGRAM, description=DESCRIPTION, args=[*rest, *_older(chosen.set)])
-    plan = Plan(found.train, found.data, found.rule, found.judge, found.keep, start.preset)
+    plan = Plan(found.train, found.data, found.rule, found.judge, found.keep, start.preset, found.start)
     return Options(found.out, plan, found.resume_, found.threads_, found.device_)
 
 

@@ -12,7 +12,7 @@ import torch
 from metarules._checks import check_choice, check_number
 from metarules.evaluation.held_out import JudgeSettings
 from metarules.meta_training.settings import MetaTrainingSettings
-from metarules.pretrained import plain
+from metarules.pretrained import get_rule, plain
 from metarules.pretrained.kinds import KINDS, kind_of
 from metarules.pretrained.plain import from_plain
 from metarules.tasks.distribution import DistributionSettings
@@ -46,13 +46,29 @@ class Plan:
     judge: JudgeSettings = field(default_factory=JudgeSettings)  # the validation
     keep: KeepSettings = field(default_factory=KeepSettings)  # what is kept
     preset: str = "laptop"  # the preset it was made from, for the command on the card
+    # a rule to begin with instead of random theta: the name of a shipped one, or a file; terms that it lacks begin as
+    # the settings say
+    start: str = ""
 
     def __post_init__(self) -> None:
         kind_of(self.rule)
+        if not isinstance(self.start, str):
+            raise TypeError(f"start is {self.start!r}; allowed: the name of a rule, its file, or nothing")
 
     def make_rule(self) -> UpdateRule:
-        """The rule at its start, theta drawn from the run's seed."""
-        return kind_of(self.rule).make(self.rule, torch.Generator().manual_seed(self.train.seed))
+        """The rule at its start: theta drawn from the run's seed, or that of the rule named by `start`.
+
+        Raises:
+            ValueError: a start that is no learned rule of this kind and these sizes.
+            FileNotFoundError: a start that leads nowhere.
+        """
+        rule = kind_of(self.rule).make(self.rule, torch.Generator().manual_seed(self.train.seed))
+        if self.start:
+            try:
+                rule.take(get_rule(self.start))
+            except ValueError as error:
+                raise ValueError(f"start is {self.start!r}, which cannot be gone on from: {error}") from error
+        return rule
 
     def command(self, out: str = "runs/local") -> str:
         """The one command that does this run again.
@@ -94,7 +110,8 @@ class Plan:
             words = values.get("imports")
             hint = f"; give {shlex.join(words)}, as its command did" if isinstance(words, list) and words else ""
             raise ValueError(f"{error}{hint}") from error
-        return cls(**made, preset=check_choice(f"preset in {name}", values.get("preset"), [*PRESETS]))
+        preset = check_choice(f"preset in {name}", values.get("preset"), [*PRESETS])
+        return cls(**made, preset=preset, start=values.get("start", ""))
 
     def options(self) -> list[str]:
         """The words of the command that turn the preset into this plan.
@@ -107,6 +124,7 @@ class Plan:
         if type(rule_before) is not kind.settings:
             words += ["--kind", kind.name]
             rule_before = kind.settings()
+        words += [] if self.start == before.start else ["--start", self.start]
         words += _changes(before.train, self.train)
         words += _changes(before.data, self.data, "data.")
         words += _changes(rule_before, self.rule, "rule.")
@@ -159,6 +177,26 @@ _LAPTOP = Plan(
     preset="laptop",
 )
 
+# A second phase, half an hour of one core, from a rule that exists: on the nets that are asked for, in larger batches,
+# at a rate that falls anew.
+_FURTHER = replace(
+    _LAPTOP,
+    train=replace(
+        _LAPTOP.train,
+        meta_steps=900,
+        depth=(3, 4),
+        width=(64, 128),
+        horizon=(32, 200),
+        batch_size=(100, 200),
+        learning_rate=2e-3,
+        warm_up=20,
+        average=0.99,
+    ),
+    keep=KeepSettings(validate_every=150),
+    preset="further",
+    start="local",
+)
+
 PRESETS: dict[str, Plan] = {
     # Two minutes on two cores, for a lesson: the usual net on the kinds of data that are validated, where little
     # practice shows most. No rule to keep: it has seen too little else.
@@ -178,10 +216,12 @@ PRESETS: dict[str, Plan] = {
         keep=KeepSettings(validate_every=150),  # at the start and at the end: one takes ten seconds
         preset="demo",
     ),
-    # An hour and a half of one core: the rules that are shipped.
+    # An hour and a half of one core, from random theta.
     "laptop": _LAPTOP,
+    "further": _FURTHER,
+    # The same second phase with one more term, which asks for neighbours.
     "neighbours": replace(
-        _LAPTOP, rule=LocalRuleSettings(terms=(*LOCAL_TERMS, "slow", "covariance")), preset="neighbours"
+        _FURTHER, rule=LocalRuleSettings(terms=(*LOCAL_TERMS, "slow"), slow=0.4, memory=500), preset="neighbours"
     ),
     # One GPU: many tasks at once, wider nets, longer truncations.
     "gpu": Plan(

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,9 @@ def run(
                 )
             check_command(plan)
             made_by = revision()  # of the code that runs, which may be edited before the end
-            trainer = MetaTrainer(plan.make_rule().to(ranks.device), plan.train, plan.data, ranks, workers)
+            # a run that goes on has its theta from the checkpoint, wherever the rule it began with may be by now
+            rule = (replace(plan, start="") if resume else plan).make_rule().to(ranks.device)
+            trainer = MetaTrainer(rule, plan.train, plan.data, ranks, workers)
             how: dict[str, Any] = {"dtype": next(trainer.rule.parameters()).dtype, "device": ranks.device}
             judge = Judge(plan.data, plan.judge, workers=workers, **how) if ranks.first else None
             kept, damaged = _read(trainer, plan, found) if resume else (None, {})

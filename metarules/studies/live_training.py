@@ -93,7 +93,7 @@ class LiveSettings:
         )
         mix = MIXES[self.mix]
         data = plan.data if mix is None else replace(plan.data, usual_share=1.0, weights=mix)
-        return replace(plan, train=train, data=data, rule=replace(plan.rule, **STARTS[self.start]))
+        return replace(plan, train=train, data=data, rule=replace(plan.rule, **STARTS[self.start]), start="")
 
 
 @dataclass(frozen=True, eq=False)

@@ -142,6 +142,28 @@ class UpdateRule(nn.Module):
         """Add whatever tensors this rule carries along in `phi.extra` (a decoder, a read-out); none by default."""
         return phi
 
+    def take(self, other: UpdateRule) -> None:
+        """Take over the theta of another rule of the same class and sizes.
+
+        Raises:
+            ValueError: another class, or theta of other names or shapes.
+        """
+        self._take(other, dict(other.named_parameters()))
+
+    def _take(self, other: UpdateRule, theta: Mapping[str, Tensor]) -> None:
+        own = dict(self.named_parameters())
+        if type(other) is not type(self):
+            raise ValueError(f"other is a {type(other).__name__}; allowed: a {type(self).__name__}, as this rule is")
+        shapes = ({name: tuple(p.shape) for name, p in each.items()} for each in (own, theta))
+        differ = sorted(name for name, _ in set.symmetric_difference(*(set(each.items()) for each in shapes)))
+        if differ:
+            raise ValueError(
+                f"other differs in {', '.join(dict.fromkeys(differ))}; allowed: theta of this rule's sizes"
+            )
+        with torch.no_grad():
+            for name, p in own.items():
+                p.copy_(theta[name])
+
     def check(self, phi: BaseModelState, batch: Batch | Tensor) -> Batch:
         """Check a batch against phi and this rule; returns it with phi's task dimensions."""
         if not isinstance(phi, BaseModelState):

@@ -64,7 +64,7 @@ class Neighbours:
 
     def _recalled(self) -> list[Tensor]:
         """What the layers now make of the memory, by the batch's statistics, units first."""
-        layers = frozen(self._phi, self._acts).layers(self._phi.extra["memory"])
+        layers = frozen(self._phi, self._acts).layers_unchecked(self._phi.extra["memory"])
         spread = (torch.var_mean(x, -2, correction=0, keepdim=True) for x in self._acts.x)
         return [
             ((x - mean) * torch.rsqrt(var + 1e-6)).mT for x, (var, mean) in zip(layers, spread, strict=True)

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from metarules.base_model import Activations, BaseModelState, LayerState, forward_unchecked
-from metarules.update_rule.contract import Batch, Trace
+from metarules.update_rule.contract import Batch, Trace, UpdateRule
 from metarules.update_rule.learned import Contributions, LearnedRule, factors
 from metarules.update_rule.local import networks as nets
 from metarules.update_rule.local.fused import read_neurons
@@ -97,6 +97,16 @@ class LocalRule(LearnedRule):
         """Add the memory of recent inputs, where `settings.memory` asks for one: `memory` [*tasks, memory, n_0] and
         `kept` [*tasks, memory], 1 for what is filled."""
         return empty_memory(phi, self.settings.memory) if self.settings.memory else phi
+
+    def take(self, other: UpdateRule) -> None:
+        """As for every rule; terms that `other` lacks keep what they start at."""
+        theta: dict[str, Tensor] = dict(other.named_parameters())
+        if isinstance(other, LocalRule) and set(other.term_names) < set(self.term_names):
+            at = torch.tensor([self.term_names.index(name) for name in other.term_names])
+            for name, p in self.named_parameters():
+                if name in theta and name.endswith(("coefficients", "gates")):
+                    theta[name] = p.detach().index_copy(-1, at.to(p.device), theta[name].detach().to(p))
+        self._take(other, theta)
 
     def check(self, phi: BaseModelState, batch: Batch | Tensor) -> Batch:
         """As for every rule; a memory must be there where the settings ask for one."""

@@ -28,6 +28,8 @@ class LocalRuleSettings:
     decorr: float = 0.9  # coefficient of the term decorr_x at the start: our second probe
     # coefficient of the term soft at the start; ours: as good on held-out glyphs as the probe's 0.2
     soft: float = 0.3
+    # coefficient of the term slow at the start; ours: 0.1 to 0.2 with neighbours of the batch alone, 0.4 with a memory
+    slow: float = 0.1
     # coefficient of every other term at the start; ours: at 0.1 the random terms cost accuracy on held-out glyphs
     learned: float = 0.05
     bias: float = 0.3  # push on every bias at the start, so that most units stay active; ours, held-out glyphs
@@ -66,7 +68,7 @@ class LocalRuleSettings:
         check_choice("alike_in", self.alike_in, ALIKE_IN)
         for name in ("lr", "temperature", "term_eps", "step_bound"):
             check_number(name, getattr(self, name), low=0, low_open=True)
-        for name in ("hebb", "decorr", "soft", "learned", "bias"):
+        for name in ("hebb", "decorr", "soft", "slow", "learned", "bias"):
             check_number(name, getattr(self, name))
         check_choice("backward_update", self.backward_update, BACKWARD_UPDATES)
         for name, allowed in (("term_scales", self.terms), ("input_scales", LOCAL_INPUTS)):

@@ -28,7 +28,13 @@ from metarules.update_rule.local.neighbours import Neighbours
 from metarules.update_rule.terms import PAPER_TERMS, SIDES, TERMS, Make, Readout, Term, TermInputs
 
 LOCAL_TERMS = (*TERMS, "soft")  # a rule stored without the names of its terms has these
-STARTS = ("hebb", "decorr", "soft", "learned")  # the fields of `LocalRuleSettings` that a coefficient may start at
+STARTS = (
+    "hebb",
+    "decorr",
+    "soft",
+    "slow",
+    "learned",
+)  # the fields of `LocalRuleSettings` that a coefficient may start at
 _REGISTRY: dict[str, Term] = dict(PAPER_TERMS)
 _REGISTRY["hebb"] = _REGISTRY["hebb"]._replace(start="hebb")
 _REGISTRY["decorr_x"] = _REGISTRY["decorr_x"]._replace(start="decorr")
@@ -111,8 +117,9 @@ def _soft(c: LocalTermInputs) -> Tensor:
     return -(c.lower.mT @ c.share) / c.lower.shape[-2]
 
 
-# Added to the hand rule, slow helped at 0.1 to 0.2 and no longer at 0.3.
-@register_term("slow", meaning="slowness: what differs between similar examples fades (anti-Hebbian; ours)", start=0.1)
+@register_term(
+    "slow", meaning="slowness: what differs between similar examples fades (anti-Hebbian; ours)", start="slow"
+)
 def _slow(c: LocalTermInputs) -> Tensor:
     return c.lower_apart.mT @ c.upper_apart / c.lower.shape[-2]
 
