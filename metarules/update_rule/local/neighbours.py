@@ -7,8 +7,7 @@ same; here the batch and the memory do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,45 +29,39 @@ class Neighbours:
     Args:
         phi: the state, with `phi.extra["memory"]` and `["kept"]` where the rule has a memory.
         acts: what the batch makes of it.
-        layers: activity of every layer, standardised over the batch, units first.
         settings: `neighbours`, `alike_in` and `memory` of the rule.
     """
 
-    def __init__(
-        self,
-        phi: BaseModelState,
-        acts: Activations,
-        layers: Sequence[Float[Tensor, "*tasks _ batch"]],
-        settings: LocalRuleSettings,
-    ) -> None:
-        self._phi, self._acts, self._layers, self._settings = phi, acts, layers, settings
-        self._weights, self._apart, self._recalled = cache(self._weights), cache(self._apart), cache(self._recalled)  # type: ignore[method-assign]
+    def __init__(self, phi: BaseModelState, acts: Activations, settings: LocalRuleSettings) -> None:
+        self._phi, self._acts, self._settings = phi, acts, settings
+        self._weights, self._apart = cache(self._make_weights), cache(self._make_apart)
 
-    def apart(self, l: int) -> tuple[Float[Tensor, "*tasks lower batch"], Float[Tensor, "*tasks upper batch"]]:
-        """Activity of layers l - 1 and l, less its mean over the neighbours that layer l goes by."""
-        where = {"input": 0, "below": l - 1, "top": len(self._layers) - 1}[self._settings.alike_in]
+    def apart(self, l: int) -> tuple[Float[Tensor, "*tasks batch lower"], Float[Tensor, "*tasks batch upper"]]:
+        """Standardised activity of layers l - 1 and l, less its mean over the neighbours that layer l goes by."""
+        where = {"input": 0, "below": l - 1, "top": self._phi.depth}[self._settings.alike_in]
         return self._apart(where, l - 1), self._apart(where, l)
 
-    def _apart(self, where: int, l: int) -> Tensor:
-        weights, activity = self._weights(where), self._layers[l]
-        others = torch.cat([activity, self._recalled()[l]], -1) if self._settings.memory else activity
-        return activity - others @ weights.mT
+    def _make_apart(self, where: int, l: int) -> Tensor:
+        x = self._acts.x[l]
+        candidates = torch.cat([x, self._recalled[l]], -2) if self._settings.memory else x
+        return (x - self._weights(where) @ candidates) * self._spread[l]  # a mean less a mean: no other to subtract
 
-    def _weights(self, where: int) -> Tensor:
-        x = self._acts.x[0] if where == 0 else self._layers[where].mT
-        k, extra = self._settings.neighbours, self._phi.extra
+    def _make_weights(self, where: int) -> Tensor:
+        scale = self._spread[where] if where else 1.0  # distances between inputs are taken as these are
+        x, k = self._acts.x[where] * scale, self._settings.neighbours
         if not self._settings.memory:
             return neighbour_weights(x, k)
-        memory = extra["memory"] if where == 0 else self._recalled()[where].mT
-        return neighbour_weights(x, k, memory, extra["kept"] > 0)
+        return neighbour_weights(x, k, self._recalled[where] * scale, self._phi.extra["kept"] > 0)
 
-    def _recalled(self) -> list[Tensor]:
-        """What the layers now make of the memory, by the batch's statistics, units first."""
-        layers = frozen(self._phi, self._acts).layers_unchecked(self._phi.extra["memory"])
-        spread = (torch.var_mean(x, -2, correction=0, keepdim=True) for x in self._acts.x)
-        return [
-            ((x - mean) * torch.rsqrt(var + 1e-6)).mT for x, (var, mean) in zip(layers, spread, strict=True)
-        ]  # as `networks.over_batch`
+    @cached_property
+    def _spread(self) -> list[Tensor]:
+        """Of each layer, one over the standard deviation in the batch, as in `networks.over_batch`."""
+        return [torch.rsqrt(x.mT.var(-1, correction=0) + 1e-6).unsqueeze(-2) for x in self._acts.x]
+
+    @cached_property
+    def _recalled(self) -> tuple[Tensor, ...]:
+        """What the layers now make of the memory, by the batch's statistics."""
+        return frozen(self._phi, self._acts).layers_unchecked(self._phi.extra["memory"])
 
 
 def empty_memory(phi: BaseModelState, size: int) -> BaseModelState:

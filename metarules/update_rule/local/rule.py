@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from metarules.base_model import Activations, BaseModelState, LayerState, forward_unchecked
+from metarules.base_model import BaseModelState, LayerState, forward_unchecked
 from metarules.update_rule.contract import Batch, Trace, UpdateRule
 from metarules.update_rule.learned import Contributions, LearnedRule, factors
 from metarules.update_rule.local import networks as nets
@@ -120,7 +120,7 @@ class LocalRule(LearnedRule):
         acts = forward_unchecked(phi, batch.x)
         seen = self._look(phi, acts.x, acts.z)
         _, swept = self._sweep(phi, seen, plain=self._plain)
-        near = self._neighbours(phi, acts, seen)
+        near = Neighbours(phi, acts, self.settings)
         changes = {l: self._change(phi, seen, swept, near, l, plain=self._plain)[0] for l in range(1, phi.depth + 1)}
         return self._after(phi, batch, changes)
 
@@ -129,7 +129,7 @@ class LocalRule(LearnedRule):
         acts = forward_unchecked(phi, batch.x)
         seen = self._look(phi, acts.x, acts.z)
         d, swept = self._sweep(phi, seen, plain=True)
-        near, changes, terms = self._neighbours(phi, acts, seen), {}, {}
+        near, changes, terms = Neighbours(phi, acts, self.settings), {}, {}
         for l in range(1, phi.depth + 1):
             changes[l], terms[l] = self._change(phi, seen, swept, near, l, plain=True)
         layers = range(phi.depth + 1)
@@ -208,9 +208,6 @@ class LocalRule(LearnedRule):
         uppers = dict(zip(readouts if l else (), read[1:], strict=False))
         lowers = dict(zip(readouts if l < depth else (), read[1 + len(uppers) :], strict=True))
         return _NeuronOutputs(h, h_mean, d * seen.slope + read[0], uppers, lowers)
-
-    def _neighbours(self, phi: BaseModelState, acts: Activations, seen: list[_NeuronInputs]) -> Neighbours:
-        return Neighbours(phi, acts, [layer.xs for layer in seen], self.settings)
 
     def _after(self, phi: BaseModelState, batch: Batch, changes: dict[int, LayerState]) -> BaseModelState:
         after = self._next_state(phi, changes, self.lr)

@@ -51,12 +51,12 @@ class LocalTermInputs(TermInputs):
     @property
     def lower_apart(self) -> Tensor:
         """`lower` less its mean over every example's neighbours [*tasks, batch, i]."""
-        return self.neighbours.apart(self.layer)[0].mT
+        return self.neighbours.apart(self.layer)[0]
 
     @property
     def upper_apart(self) -> Tensor:
         """The same of `upper` [*tasks, batch, j]."""
-        return self.neighbours.apart(self.layer)[1].mT
+        return self.neighbours.apart(self.layer)[1]
 
 
 def register_term(
