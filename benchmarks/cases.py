@@ -25,6 +25,7 @@ _UNROLLS = "metarules.meta_training.unrolls"
 unrolls: Any = import_module(_UNROLLS if find_spec(_UNROLLS) else "metarules.meta_training.particles")  # its old name
 
 LAPTOP_WIDTHS = (64, 32, 32, 32)  # the net that shipped rules are judged on
+WIDE_WIDTHS = (64, 128, 128, 32)  # and the second one
 PAPER_WIDTHS = (196, 128, 128, 128, 128, 32)  # authors' code: 14 x 14 pixels, four hidden layers, the embedding
 PAPER_BATCH = 128  # authors' code
 PASSES = ("forward", "forward + backward")
@@ -56,6 +57,11 @@ class Case:
 def laptop(batch: int = 200, tasks: int = 8, unroll: int = 1) -> Case:
     """`LocalRule` on the net that fits a laptop; batch 200 is the hand rule's."""
     return Case("local", LAPTOP_WIDTHS, batch, tasks, unroll)
+
+
+def wide(batch: int = 100, tasks: int = 3) -> Case:
+    """The second net that rules are judged on; three tasks cost what eight do on the first."""
+    return Case("local", WIDE_WIDTHS, batch, tasks)
 
 
 def paper(tasks: int = 1, unroll: int = 1) -> Case:
@@ -125,7 +131,8 @@ def build(case: Case, device: str = "cpu", dtype: torch.dtype = torch.float32) -
     phi = init_state(case.widths, tasks=leading, generator=generator, dtype=dtype)
     shape = (*leading, case.batch, case.widths[0])
     batches = (Batch(torch.rand(shape, generator=generator, dtype=dtype).to(device)) for _ in range(case.unroll))
-    return Problem(rule.to(device), phi.to(device), tuple(batches), case.checkpointed)
+    rule = rule.to(device)
+    return Problem(rule, rule.init_extra(phi.to(device)), tuple(batches), case.checkpointed)
 
 
 def practice() -> dict[str, Any]:

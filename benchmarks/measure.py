@@ -132,17 +132,20 @@ def one_more_step(case: Case, options: Options, lengths: tuple[int, int] = (1, 3
     }
 
 
-def another_term(case: Case, name: str, options: Options) -> dict[str, Any]:
-    """How many times longer a `LocalRule` takes with one more term, `ratio` by pass: median and quartiles of rounds."""
+def another_term(case: Case, name: str, memory: int, options: Options) -> dict[str, Any]:
+    """How many times longer a `LocalRule` takes with one more term, `ratio` by pass: median and quartiles of rounds.
+
+    Neighbours are looked up in a memory of so many inputs, or in the batch alone.
+    """
     threads = options.prepare(case)
-    more = replace(case, settings=(*case.settings, ("terms", (*LOCAL_TERMS, name))))
+    more = replace(case, settings=(*case.settings, ("terms", (*LOCAL_TERMS, name)), ("memory", memory)))
     with_it, without = build(more, options.device).functions(), build(case, options.device).functions()
     ratios = {}
     for which in PASSES:
         timers = {key: timer(made[which], options.device) for key, made in (("with", with_it), ("without", without))}
         found = interleave(timers, options.seconds, options.rounds)
         ratios[which] = list(ratio(found["with"], found["without"]))
-    return {**case.sizes(), "threads": threads, "term": name, "ratio": ratios}
+    return {**case.sizes(), "threads": threads, "term": f"{name}, memory {memory}" if memory else name, "ratio": ratios}
 
 
 def memory(case: Case, version: str, options: Options) -> dict[str, Any]:

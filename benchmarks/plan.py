@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, measure
-from benchmarks.cases import PASSES, Case, laptop, paper
+from benchmarks.cases import PASSES, Case, laptop, paper, wide
 from benchmarks.child import check_out
 from benchmarks.measure import VERSIONS, Options, Sweep, sweeps
 
 AGAINST = 64  # tasks up to which the first version is timed too: beyond, it needs gigabytes and most of the minutes
+TERMS = (("slow", 0), ("slow", 500), ("covariance", 0))  # and inputs in memory; 500: preset neighbours
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Plan:
     steps: tuple[Case, ...] = ()  # time, forward and forward + backward
     memory: tuple[Case, ...] = ()  # of an unrolled step, in processes of their own
     more: tuple[Case, ...] = ()  # time of one more unrolled step
-    terms: tuple[tuple[Case, str], ...] = ()  # a step of `LocalRule` with one more term, by its name
+    # a step of `LocalRule` with one more term, by its name, and with a memory of so many inputs
+    terms: tuple[tuple[Case, str, int], ...] = ()
     threads: tuple[Case, ...] = ()  # one thread against more
     products: tuple[Case, ...] = ()  # a step's matrix products alone, its ceiling
     processes: tuple[Case, ...] = ()  # three ways to use several cores
@@ -39,7 +41,7 @@ def full() -> Plan:
         steps=(*(laptop(batch, tasks) for batch, tasks in sizes), paper()),
         memory=(laptop(), paper()),
         more=(paper(),),
-        terms=tuple((laptop(batch), name) for batch in (100, 200) for name in ("slow", "covariance")),
+        terms=tuple((case, name, memory) for case in (laptop(100), wide()) for name, memory in TERMS),
         threads=(laptop(), laptop(tasks=64), paper()),
         products=(laptop(), laptop(50, 64), paper()),
         processes=(laptop(),),
@@ -55,7 +57,7 @@ def quick() -> Plan:
         steps=(laptop(), laptop(50, 64), paper()),
         memory=(paper(),),
         more=(paper(),),
-        terms=((laptop(), "slow"),),
+        terms=((laptop(100), "slow", 500),),
         products=(laptop(), laptop(50, 64), paper()),
         particles=(8,),
         sweeps=tuple(sweep for sweep in sweeps("local", quick=True) if sweep.axis in ("tasks", "batch")),
@@ -105,7 +107,8 @@ def run(plan: Plan, options: Options, say: Callable[[str], None] = lambda text: 
                 for version in versions
             ],
             "terms": [
-                done(f"{name}, one more term", measure.another_term, case, name, options) for case, name in plan.terms
+                done(f"{name}, one more term", measure.another_term, case, name, memory, options)
+                for case, name, memory in plan.terms
             ],
             "threads": [done("threads", measure.thread_counts, case, options) for case in plan.threads],
             "products": [done("its products alone", measure.products, case, against) for case in plan.products],

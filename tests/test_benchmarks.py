@@ -28,7 +28,7 @@ BRIEF = Options(threads=1, seconds=0.0, rounds=1, side=32)
 TINY_PLAN = plan.Plan(
     steps=(TINY, TINY_PAPER),
     more=(TINY_PAPER,),
-    terms=((TINY, "slow"),),
+    terms=((TINY, "slow", 30),),
     threads=(TINY,),
     products=(TINY, TINY_PAPER),
     particles=(2,),
@@ -173,7 +173,7 @@ def test_a_tiny_run_fills_every_part(results: dict[str, Any]):
     assert [row["axis"] for row in results["scaling"]] == ["tasks", "batch"]
     assert set(results["threads"][0]["seconds"]) >= {"1"}
     (term,) = results["terms"]
-    assert term["term"] == "slow" and all(0.3 < term["ratio"][which][0] < 10 for which in PASSES)
+    assert term["term"] == "slow, memory 30" and all(0.3 < term["ratio"][which][0] < 10 for which in PASSES)
 
 
 def test_results_are_plain_json_without_names_of_hosts_or_folders(results: dict[str, Any]):
