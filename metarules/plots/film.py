@@ -14,8 +14,10 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from metarules._checks import check_number
+from metarules.plots.stamps import draw_text
 from metarules.plots.style import DPI, SHARP, pixels_to_png
 
 _ABOVE = 100  # zorder of the first moving artist: over everything that stands still
@@ -84,7 +86,10 @@ class Film:
         self._canvas.restore_region(self._ground)
         renderer = self._canvas.get_renderer()
         for artist in self._moving:
-            artist.draw(renderer)
+            if type(artist) is Text:
+                draw_text(artist, renderer)
+            else:
+                artist.draw(renderer)
         return np.asarray(self._canvas.buffer_rgba())
 
     def _show_moving(self, visible: bool) -> None:

@@ -42,7 +42,7 @@ class CloudFilm(Film):
             style.put_text(figure, x, y, style_dot(int(c)), color=style.class_colour(int(c)), size=style.CORNER)
             style.put_text(figure, x + 0.18, y, str(c), size=style.SMALL)
         self._dots = [
-            axes.scatter([], [], s=9, linewidths=0, color=style.class_colour(int(c)), marker=style.class_marker(int(c)))
+            style.dots(axes, np.empty((0, 2)), 9, style.class_colour(int(c)), style.class_marker(int(c)))
             for c in classes
         ]
         self._classes = classes
@@ -51,7 +51,7 @@ class CloudFilm(Film):
     def set_frame(self, frame: int) -> None:
         """Move the dots to a layer's plane."""
         for number, dots in zip(self._classes, self._dots, strict=True):
-            dots.set_offsets(self.points[frame][self.labels == number])
+            dots.set_data(*self.points[frame][self.labels == number].T)
         self._corner.set_text(layer_name(frame, self.frames - 1))
 
     def alt(self, frame: int) -> str:

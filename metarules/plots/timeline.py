@@ -85,9 +85,7 @@ class EmbeddingPair(TimelineFilm):
         squares = [_square(figure, left, reach) for left in _LEFTS]
         self._dots = [
             [
-                axes.scatter(
-                    [], [], s=7, linewidths=0, color=style.class_colour(int(c)), marker=style.class_marker(int(c))
-                )
+                style.dots(axes, np.empty((0, 2)), 7, style.class_colour(int(c)), style.class_marker(int(c)))
                 for c in self._classes  # one artist a class
             ]
             for axes in squares
@@ -108,7 +106,7 @@ class EmbeddingPair(TimelineFilm):
         for dots, shown in zip(self._dots, (self.beside, number), strict=True):
             points = self.points(shown)[step]
             for label, of_class in zip(self._classes, dots, strict=True):
-                of_class.set_offsets(points[self._labels == label])
+                of_class.set_data(*points[self._labels == label].T)
         _write_names(self, number)
 
     def alt(self, frame: int) -> str:
