@@ -374,7 +374,7 @@ def test_embedding_draws_the_points_it_was_given():
 def test_uncoloured_embedding_gives_no_class_away():
     film = films()["uncoloured"]
     figure = film.figure_at(0)
-    assert len(figure.axes[1].collections) == 1 and not figure.axes[1].texts
+    assert len(figure.axes[1].lines) == 1 and not figure.axes[1].texts
     told = [EmbeddingFilm(numbers(2, 9, 2), np.arange(9) % 3, (0, 1), sees_labels=s) for s in (False, True)]
     words = [" ".join(t.get_text() for t in f.figure.texts) for f in told]
     assert "never sees the classes" in words[0] and "is given the classes" in words[1]

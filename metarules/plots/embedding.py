@@ -71,7 +71,7 @@ class EmbeddingFilm(Film):
         style.put_text(figure, 0.12, 0.1, view, size=style.SMALL, color=style.MUTED, linespacing=1.25)
         self._least = _BADGE * 2 * reach
         self._inside = (middle - 0.94 * reach, middle + 0.94 * reach)  # where a badge is not cut by the frame
-        self._axes = main
+        self._axes, self._small = main, small
         self._dots(small, 3.0, self.points[0])
         self._main = self._dots(main, 11.0, self.points[-1])
         self._badges = [self._badge(main, int(c), names[c]) for c in self.classes] if coloured else []
@@ -95,6 +95,10 @@ class EmbeddingFilm(Film):
             left = self.star[frame, 0] > (self._inside[0] + self._inside[1])[0] / 2  # there is room on the other side
             words.set(ha="right" if left else "left", position=(-11 if left else 11, 0))
         self._corner.set_text(f"step {self.steps[frame]}")
+
+    def clouds(self, frame: int) -> list[tuple[Axes, np.ndarray]]:
+        """As `Film.clouds`: before learning, and at the frame."""
+        return [(self._small, self.points[0]), (self._axes, self.points[frame])]
 
     def alt(self, frame: int) -> str:
         """How far apart the class centres are, compared with the spread within classes."""

@@ -33,6 +33,7 @@ class CloudFilm(Film):
         figure, self._corner = style.panel_figure("Which ones look alike", f"a dot is one {noun}, its colour the class")
         axes = style.bare(style.axes_at(figure, style.PANEL[0] - _SIDE - 0.1, 0.1, _SIDE, _SIDE))
         axes.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08))
+        self._axes = axes
         words = "axes: the two\ndirections in which\nthis layer's dots\nspread most"
         style.put_text(figure, 0.12, 0.1, words, size=style.SMALL, color=style.MUTED, linespacing=1.25)
         classes = np.unique(self.labels)
@@ -53,6 +54,10 @@ class CloudFilm(Film):
         for number, dots in zip(self._classes, self._dots, strict=True):
             dots.set_data(*self.points[frame][self.labels == number].T)
         self._corner.set_text(layer_name(frame, self.frames - 1))
+
+    def clouds(self, frame: int) -> list[tuple[Axes, np.ndarray]]:
+        """As `Film.clouds`."""
+        return [(self._axes, self.points[frame])]
 
     def alt(self, frame: int) -> str:
         """What is drawn, and of which layer."""

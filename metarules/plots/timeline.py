@@ -82,7 +82,7 @@ class EmbeddingPair(TimelineFilm):
         self._points: dict[int, np.ndarray] = {}
         points = timeline[beside].points[:, kind]
         reach = 1.15 * float(np.abs(points).max())
-        squares = [_square(figure, left, reach) for left in _LEFTS]
+        squares = self._squares = [_square(figure, left, reach) for left in _LEFTS]
         self._dots = [
             [
                 style.dots(axes, np.empty((0, 2)), 7, style.class_colour(int(c)), style.class_marker(int(c)))
@@ -100,6 +100,12 @@ class EmbeddingPair(TimelineFilm):
             own, other = (self.timeline[n].points[:, self.kind] for n in (number, self.beside))
             self._points[number] = turned_to(own, other)
         return self._points[number]
+
+    def clouds(self, frame: int) -> list[tuple[Axes, np.ndarray]]:
+        """As `Film.clouds`: under both snapshots."""
+        number, step = self.at(frame)
+        places = [self.points(shown)[step] for shown in (self.beside, number)]
+        return list(zip(self._squares, places, strict=True))
 
     def draw(self, number: int, step: int) -> None:
         """Move the dots."""
