@@ -66,6 +66,8 @@ class Watched(Controls):
 
     def run(self, call: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
         """Make the call on a thread of its own, wait for it, and give back what it gave; see `watched`."""
+        for part in (self.stop_button, self._presence):
+            _hear_while_busy(part)
         self._presence.watch(True)
         self.say(f"{self.label} ...")
 
@@ -111,6 +113,16 @@ class Watched(Controls):
         self.progress.value = how.share
         done, all_ = self._done
         self.say(f"{self.label}: {done} of {all_}, about {how.seconds_left:.0f} s left")
+
+
+def _hear_while_busy(widget: widgets.Widget) -> None:
+    """Let the page's messages to a widget go to the subshell that it asks for, which answers while a cell runs.
+
+    ipykernel 7.4 sends them to the loop that spoke to the page last: the one that this cell keeps busy. An ipykernel
+    without subshells hears a button only after the cell; an interrupt works in all.
+    """
+    if hasattr(widget.comm, "_reply_subshell_for"):
+        widget.comm._reply_subshell_for = lambda data, wanted: wanted
 
 
 def watched(label: str, call: Callable[..., Result], *arguments: Any, **settings: Any) -> Result:
