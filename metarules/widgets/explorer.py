@@ -252,7 +252,8 @@ class Explorer(Explorable, Generic[Run]):
             self.panels[name].clickable = True
             self.panels[name].observe(self.guarded(lambda _, name=name: self._on_dot(name)), names="clicked")
         if clickable:
-            self.children = [*self.children, self._peek]
+            *above, pictures = self.children
+            self.children = [*above, self._peek, pictures]
         self.open_view(self._first)
 
     # ---- what controls do

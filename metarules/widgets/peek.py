@@ -1,4 +1,4 @@
-"""`Peek`: the line below an explorer's pictures that shows the example behind a dot."""
+"""`Peek`: the line above an explorer's pictures that shows the example behind a dot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from metarules.widgets.canvas import digit_png
 from metarules.widgets.parts import WIDTH, marked
 from metarules.widgets.picture import Picture
 
-_SIDE = 56  # CSS pixels; the line is as high from the start, so that nothing jumps
+_SIDE = 40  # CSS pixels; the line is as high from the start, so that nothing jumps
 _INVITES = "Click a dot to see which one it is."
 
 
@@ -22,7 +22,7 @@ class Peek(widgets.HBox):
         self.image = marked(Picture(width=_SIDE, alt="The example behind a dot, once it is clicked"), "peek-image")
         self.words = marked(widgets.HTML(), "peek-words")
         super().__init__([self.image, self.words])
-        self.layout = widgets.Layout(align_items="center", max_width=WIDTH, min_height=f"{_SIDE + 8}px", grid_gap="8px")
+        self.layout = widgets.Layout(align_items="center", max_width=WIDTH, min_height=f"{_SIDE + 4}px", grid_gap="8px")
         marked(self, "peek")
         self.clear()
 
