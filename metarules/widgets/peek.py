@@ -16,7 +16,10 @@ _INVITES = "Click a dot to see which one it is."
 
 
 class Peek(widgets.HBox):
-    """An image and a few words. CSS classes: `metarules-peek`, and in it `metarules-peek-image`, `-words`."""
+    """An image and a few words.
+
+    CSS classes: `metarules-peek`, and in it `metarules-peek-image` and `metarules-peek-words`.
+    """
 
     def __init__(self) -> None:
         self.image = marked(Picture(width=_SIDE, alt="The example behind a dot, once it is clicked"), "peek-image")
