@@ -280,7 +280,9 @@ def test_a_film_shows_each_frame_as_the_figure_does(name: str):
     pngs = [film.png(frame) for frame in order]
     assert pngs[0] is pngs[-1]
     for frame, png in zip(order, pngs, strict=True):
-        assert np.array_equal(pixels(png), pixels(figure_to_png(films()[name].figure_at(frame))))
+        drawn = pixels(figure_to_png(films()[name].figure_at(frame)))
+        # to rounding: a stamp's soft edges are blended once more
+        assert np.abs(pixels(png).astype(int) - drawn).max() <= (2 if name == "embedding" else 0)
     assert len({film.png(frame) for frame in range(4)}) == 4
     assert pixels(pngs[0]).shape == (330 * style.SHARP, 450 * style.SHARP, 3)
 
@@ -359,11 +361,11 @@ def test_embedding_draws_the_points_it_was_given():
     figure = embedding_figure(features, labels, STEPS, frame=1, class_names=["a", "b", "c"])
     points = project(features)
     main_axes = figure.axes[1]
-    for c, dots in enumerate(main_axes.collections):
-        assert np.allclose(dots.get_offsets(), points[1][labels == c])
-        assert np.allclose(dots.get_facecolor()[0][:3], to_rgb(class_colour(c)))
-    for c, dots in enumerate(figure.axes[0].collections):
-        assert np.allclose(dots.get_offsets(), points[0][labels == c]), "the small picture stays at step 0"
+    for c, dots in enumerate(main_axes.lines):
+        assert np.allclose(dots.get_xydata(), points[1][labels == c])
+        assert np.allclose(to_rgb(dots.get_color()), to_rgb(class_colour(c)))
+    for c, dots in enumerate(figure.axes[0].lines):
+        assert np.allclose(dots.get_xydata(), points[0][labels == c]), "the small picture stays at step 0"
     badges = [t for t in main_axes.texts if t.get_text()]
     assert [t.get_text() for t in badges] == ["a", "b", "c"]
     assert "step 10" in [t.get_text() for t in figure.texts]
@@ -372,7 +374,7 @@ def test_embedding_draws_the_points_it_was_given():
 def test_uncoloured_embedding_gives_no_class_away():
     film = films()["uncoloured"]
     figure = film.figure_at(0)
-    assert len(figure.axes[1].collections) == 1 and not figure.axes[1].texts
+    assert len(figure.axes[1].lines) == 1 and not figure.axes[1].texts
     told = [EmbeddingFilm(numbers(2, 9, 2), np.arange(9) % 3, (0, 1), sees_labels=s) for s in (False, True)]
     words = [" ".join(t.get_text() for t in f.figure.texts) for f in told]
     assert "never sees the classes" in words[0] and "is given the classes" in words[1]

@@ -278,7 +278,7 @@ def test_use_of_what_holds_no_data_is_a_sentence(widget: Explorer):
 
 
 def test_at_most_four_controls_are_in_sight(opened: tuple[str, Explorer]):
-    _, row, fold, _, panels = opened[1].children
+    _, row, fold, *_, panels = opened[1].children
     assert len(row.children) <= 4
     assert isinstance(fold, ipywidgets.Accordion) and fold.selected_index is None
     assert "metarules-fold" in fold._dom_classes and "metarules-panels" in panels._dom_classes

@@ -33,6 +33,7 @@ from metarules.widgets import (
     explore,
     show,
 )
+from metarules.widgets.peek import Peek
 from metarules.widgets.picture import side_by_side
 
 STEPS = 12  # inner steps in most tests: enough to learn something, and quick
@@ -191,10 +192,10 @@ def test_it_opens_at_the_end_with_the_story_told(explorer: InnerLoopExplorer):
 def test_css_classes_are_the_documented_ones(explorer: InnerLoopExplorer):
     found = css_classes(explorer)
     wanted = "widget status progress stop panels fold play step-slider step reset rule steps seed layer classes scale"
-    wanted += " data data-path data-upload"
+    wanted += " peek peek-image peek-words data data-path data-upload"
     wanted += " data-label data-drop data-shape data-scale data-separator data-decimal"
     assert found == {f"metarules-{name}" for name in [*wanted.split(), *(f"panel-{p}" for p in PANELS)]}
-    documented = "".join(kind.__doc__ or "" for kind in (InnerLoopExplorer, OwnData, Explorable))
+    documented = "".join(kind.__doc__ or "" for kind in (InnerLoopExplorer, OwnData, Peek, Explorable))
     for name in wanted.split():
         assert f"`metarules-{name}`" in documented
 

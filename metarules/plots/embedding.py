@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from metarules.plots import style
@@ -71,6 +71,7 @@ class EmbeddingFilm(Film):
         style.put_text(figure, 0.12, 0.1, view, size=style.SMALL, color=style.MUTED, linespacing=1.25)
         self._least = _BADGE * 2 * reach
         self._inside = (middle - 0.94 * reach, middle + 0.94 * reach)  # where a badge is not cut by the frame
+        self._axes, self._small = main, small
         self._dots(small, 3.0, self.points[0])
         self._main = self._dots(main, 11.0, self.points[-1])
         self._badges = [self._badge(main, int(c), names[c]) for c in self.classes] if coloured else []
@@ -81,9 +82,9 @@ class EmbeddingFilm(Film):
         """Move dots, badges and caption to a frame."""
         points = self.points[frame]
         for number, dots in zip(self.classes, self._main, strict=False):
-            dots.set_offsets(points[self.labels == number] if self.coloured else points)
+            dots.set_data(*(points[self.labels == number] if self.coloured else points).T)
         centres = np.stack([points[self.labels == number].mean(0) for number in self.classes])
-        places = style.spread(centres, self._least).clip(*self._inside)
+        places = style.on_pixels(self._axes, style.spread(centres, self._least).clip(*self._inside))
         for badge, place in zip(self._badges, places, strict=False):
             badge.set_position(tuple(place))
         if self.star is not None:
@@ -94,6 +95,10 @@ class EmbeddingFilm(Film):
             left = self.star[frame, 0] > (self._inside[0] + self._inside[1])[0] / 2  # there is room on the other side
             words.set(ha="right" if left else "left", position=(-11 if left else 11, 0))
         self._corner.set_text(f"step {self.steps[frame]}")
+
+    def clouds(self, frame: int) -> list[tuple[Axes, np.ndarray]]:
+        """As `Film.clouds`: before learning, and at the frame."""
+        return [(self._small, self.points[0]), (self._axes, self.points[frame])]
 
     def alt(self, frame: int) -> str:
         """How far apart the class centres are, compared with the spread within classes."""
@@ -106,12 +111,11 @@ class EmbeddingFilm(Film):
             f"learning it was {separation(self.points[0], self.labels):.1f} times.{star}"
         )
 
-    def _dots(self, axes: Axes, size: float, points: np.ndarray) -> list[PathCollection]:
-        kept: dict[str, Any] = {"s": size, "linewidths": 0.0}
+    def _dots(self, axes: Axes, size: float, points: np.ndarray) -> list[Line2D]:
         if not self.coloured:
-            return [axes.scatter(*points.T, color=style.MUTED, **kept)]
+            return [style.dots(axes, points, size, style.MUTED)]
         return [
-            axes.scatter(*points[self.labels == c].T, color=style.class_colour(c), marker=style.class_marker(c), **kept)
+            style.dots(axes, points[self.labels == c], size, style.class_colour(c), style.class_marker(c))
             for c in map(int, self.classes)
         ]
 

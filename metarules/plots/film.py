@@ -12,12 +12,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from metarules._checks import check_number
+from metarules.plots.stamps import draw_text
 from metarules.plots.style import DPI, SHARP, pixels_to_png
 
+_REACH = 0.12  # inches from a dot within which a click means it: 12 CSS pixels
 _ABOVE = 100  # zorder of the first moving artist: over everything that stands still
 
 
@@ -48,6 +52,23 @@ class Film:
     def set_frame(self, frame: int) -> None:
         """Give the moving artists the data of a frame."""
         raise NotImplementedError(f"{type(self).__name__} must define set_frame")
+
+    def clouds(self, frame: int) -> Sequence[tuple[Axes, np.ndarray]]:
+        """Where dots can be clicked: axes, and places [n, 2] in their data, one for each example drawn; none here."""
+        return ()
+
+    def dot_at(self, frame: int, across: float, down: float) -> int | None:
+        """The number of the dot nearest to a place in the picture, both in shares of its size; None if none is near."""
+        for axes, points in self.clouds(frame):
+            box = axes.get_position()
+            place = np.array([(across - box.x0) / box.width, (1 - down - box.y0) / box.height])
+            if place.min() < 0 or place.max() > 1:
+                continue
+            low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])
+            inches = self.figure.get_size_inches() * (box.width, box.height)
+            distances = np.linalg.norm(((points - low) / (high - low) - place) * inches, axis=1)
+            return int(distances.argmin()) if distances.min() <= _REACH else None
+        return None
 
     def alt(self, frame: int) -> str:
         """What a frame shows, in a sentence or two, for readers who do not see it."""
@@ -84,7 +105,10 @@ class Film:
         self._canvas.restore_region(self._ground)
         renderer = self._canvas.get_renderer()
         for artist in self._moving:
-            artist.draw(renderer)
+            if type(artist) is Text:
+                draw_text(artist, renderer)
+            else:
+                artist.draw(renderer)
         return np.asarray(self._canvas.buffer_rgba())
 
     def _show_moving(self, visible: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from metarules.plots import style
 from metarules.plots.film import Film
@@ -33,6 +34,7 @@ class CloudFilm(Film):
         figure, self._corner = style.panel_figure("Which ones look alike", f"a dot is one {noun}, its colour the class")
         axes = style.bare(style.axes_at(figure, style.PANEL[0] - _SIDE - 0.1, 0.1, _SIDE, _SIDE))
         axes.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08))
+        self._axes = axes
         words = "axes: the two\ndirections in which\nthis layer's dots\nspread most"
         style.put_text(figure, 0.12, 0.1, words, size=style.SMALL, color=style.MUTED, linespacing=1.25)
         classes = np.unique(self.labels)
@@ -42,7 +44,7 @@ class CloudFilm(Film):
             style.put_text(figure, x, y, style_dot(int(c)), color=style.class_colour(int(c)), size=style.CORNER)
             style.put_text(figure, x + 0.18, y, str(c), size=style.SMALL)
         self._dots = [
-            axes.scatter([], [], s=9, linewidths=0, color=style.class_colour(int(c)), marker=style.class_marker(int(c)))
+            style.dots(axes, np.empty((0, 2)), 9, style.class_colour(int(c)), style.class_marker(int(c)))
             for c in classes
         ]
         self._classes = classes
@@ -51,8 +53,12 @@ class CloudFilm(Film):
     def set_frame(self, frame: int) -> None:
         """Move the dots to a layer's plane."""
         for number, dots in zip(self._classes, self._dots, strict=True):
-            dots.set_offsets(self.points[frame][self.labels == number])
+            dots.set_data(*self.points[frame][self.labels == number].T)
         self._corner.set_text(layer_name(frame, self.frames - 1))
+
+    def clouds(self, frame: int) -> list[tuple[Axes, np.ndarray]]:
+        """As `Film.clouds`."""
+        return [(self._axes, self.points[frame])]
 
     def alt(self, frame: int) -> str:
         """What is drawn, and of which layer."""

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 # Ten classes. Found by a random search that kept every pair at least 16 CIEDE2000 units apart for normal vision and for
@@ -156,13 +157,16 @@ def pixels_to_png(pixels: np.ndarray) -> bytes:
     panel, where Pillow takes 8 to 15 at its fastest setting, and as small. A frame being played has four panels.
     """
     height, width = pixels.shape[:2]
-    rows = np.ascontiguousarray(pixels[..., :3]).reshape(height, 3 * width)
+    rgb = np.empty((height, width, 3), dtype=np.uint8)
+    for channel in range(3):  # five times as fast as all three at once
+        rgb[..., channel] = pixels[..., channel]
+    rows = rgb.reshape(height, 3 * width)
     lines = np.empty((height, 1 + 3 * width), dtype=np.uint8)
     lines[:, 0] = 2  # PNG's filter "up"
     lines[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=lines[1:, 1:])
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 1)), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.data, 1)), (b"IEND", b""))
     body = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 
@@ -210,6 +214,24 @@ def spread(points: np.ndarray, least: float, rounds: int = 60) -> np.ndarray:
             break
         moved += 0.5 * ((push / np.maximum(distance, 1e-12))[..., None] * gap).sum(1)
     return moved
+
+
+def dots(axes: Axes, points: np.ndarray, size: float, colour: str, marker: str = "o") -> Line2D:
+    """Dots that move: what `Axes.scatter` draws, in a third of its time; `Line2D.set_data(*points.T)` moves them.
+
+    Args:
+        axes: where.
+        points: [n, 2].
+        size: area in square points, as for `Axes.scatter`.
+        colour, marker: of all of them.
+    """
+    return axes.plot(*points.T, linestyle="", marker=marker, markersize=math.sqrt(size), color=colour, mew=0)[0]
+
+
+def on_pixels(axes: Axes, points: np.ndarray) -> np.ndarray:
+    """The points [n, 2] of the axes' data nearest to these that lie on whole pixels of a film's frame."""
+    grid = axes.transData.transform(points) * (DPI * SHARP / axes.figure.dpi)
+    return axes.transData.inverted().transform(np.round(grid) / (DPI * SHARP / axes.figure.dpi))
 
 
 def superscript(number: int) -> str:

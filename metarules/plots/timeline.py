@@ -82,12 +82,10 @@ class EmbeddingPair(TimelineFilm):
         self._points: dict[int, np.ndarray] = {}
         points = timeline[beside].points[:, kind]
         reach = 1.15 * float(np.abs(points).max())
-        squares = [_square(figure, left, reach) for left in _LEFTS]
+        squares = self._squares = [_square(figure, left, reach) for left in _LEFTS]
         self._dots = [
             [
-                axes.scatter(
-                    [], [], s=7, linewidths=0, color=style.class_colour(int(c)), marker=style.class_marker(int(c))
-                )
+                style.dots(axes, np.empty((0, 2)), 7, style.class_colour(int(c)), style.class_marker(int(c)))
                 for c in self._classes  # one artist a class
             ]
             for axes in squares
@@ -103,12 +101,18 @@ class EmbeddingPair(TimelineFilm):
             self._points[number] = turned_to(own, other)
         return self._points[number]
 
+    def clouds(self, frame: int) -> list[tuple[Axes, np.ndarray]]:
+        """As `Film.clouds`: under both snapshots."""
+        number, step = self.at(frame)
+        places = [self.points(shown)[step] for shown in (self.beside, number)]
+        return list(zip(self._squares, places, strict=True))
+
     def draw(self, number: int, step: int) -> None:
         """Move the dots."""
         for dots, shown in zip(self._dots, (self.beside, number), strict=True):
             points = self.points(shown)[step]
             for label, of_class in zip(self._classes, dots, strict=True):
-                of_class.set_offsets(points[self._labels == label])
+                of_class.set_data(*points[self._labels == label].T)
         _write_names(self, number)
 
     def alt(self, frame: int) -> str:

@@ -28,7 +28,8 @@ class RandomNet:
     Attributes:
         task: the data.
         phi: the base model.
-        labels: class numbers of the dots [n_dots].
+        dots: which examples the dots are [n_dots].
+        labels: their class numbers [n_dots].
         accuracies: few-shot accuracy of each layer [L + 1, n_splits].
         directions: effective number of directions of each layer [L + 1]: exp of the entropy of its spectrum.
         spectra: share of variance by principal direction, one array per layer.
@@ -38,6 +39,7 @@ class RandomNet:
 
     task: Task
     phi: BaseModelState
+    dots: np.ndarray
     labels: np.ndarray
     accuracies: np.ndarray
     directions: tuple[float, ...]
@@ -80,6 +82,7 @@ def random_net(task: Task, depth: int = 5, width: int = 128, nonlinearity: str =
     return RandomNet(
         task=task,
         phi=phi,
+        dots=dots,
         labels=task.y.numpy()[dots],
         accuracies=torch.stack([split_accuracy(x, task.y, splits) for x in acts.x]).numpy(),
         directions=tuple(float(torch.exp(torch.special.entr(s).sum())) for s in spectra),

@@ -20,3 +20,5 @@ from metarules.widgets.random_net import RandomNetExplorer as RandomNetExplorer
 from metarules.widgets.rule_mixer import RuleMixer as RuleMixer
 from metarules.widgets.rule_timeline import RuleTimeline as RuleTimeline
 from metarules.widgets.show import show as show
+from metarules.widgets.watched import kept as kept
+from metarules.widgets.watched import watched as watched

@@ -19,6 +19,7 @@ A new one is a few lines: which films its panels show, what computes a run, its 
 from __future__ import annotations
 
 import bisect
+import keyword
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,9 +30,11 @@ import ipywidgets as widgets
 from metarules._checks import check_names
 from metarules._work import Progress
 from metarules.plots import Film
+from metarules.studies.example import example_of
 from metarules.tasks import Task
 from metarules.widgets.base import Explorable
 from metarules.widgets.own_data import OwnData, Source
+from metarules.widgets.peek import Peek
 
 _PLAY_EVERY = 200  # milliseconds between frames: four pictures take about half of it on a slow laptop
 
@@ -64,7 +67,7 @@ class Explorer(Explorable, Generic[Run]):
     Reset goes back to how it opened.
 
     CSS classes besides those of `Explorable`, where the controls are used: `metarules-play`, `metarules-step-slider`,
-    `metarules-step`, `metarules-reset`, and those of `OwnData`.
+    `metarules-step`, `metarules-reset`, `metarules-peek`, and those of `OwnData`.
 
     Args:
         panels: panel -> (the function of a run and an option that makes its film, the name of the option or None), in
@@ -74,6 +77,7 @@ class Explorer(Explorable, Generic[Run]):
         task: the data that it opens with, which a reader can exchange for her own; None for an explorer without data.
     """
 
+    dotted: ClassVar[Sequence[str]] = ()  # panels whose films have dots (`Film.clouds`): see `example_behind`
     runs_kept: ClassVar[int] = 1  # besides the first; more make going back no work, at about 20 MB of films each
 
     def __init__(
@@ -128,25 +132,27 @@ class Explorer(Explorable, Generic[Run]):
     def as_code(self, name: str = "explorer") -> str:
         """One line of Python that brings an explorer of this kind back to what this one shows: settings, options, step.
 
+        Data of the reader's own are not in it: hand them to `use` first.
+
         Args:
             name: of the variable that the line is to speak of.
         """
         options = {option: control.value for option, control in self._options.items()}
-        state = {**self._view.settings, **options, "step": self.step}
-        return f"{name}.restore({', '.join(f'{key}={value!r}' for key, value in state.items())})"
+        state = {**self._view.settings, **options, **self.more_state(), "step": self.step}
+        return f"{name}.restore({', '.join(f'{_word(key)}={value!r}' for key, value in state.items())})"
 
     def restore(self, *, step: int | None = None, **state: Any) -> None:
         """Go back to what `as_code` wrote down; what is not named stays. It is computed before this returns.
 
         Args:
             step: the inner step to show.
-            state: values of settings and options, by their names. Those that cannot be used are answered in the status
-                line, like those of a control.
+            state: values of settings and options, by their names, with _ in place of -. Those that cannot be used are
+                answered in the status line, like those of a control.
 
         Raises:
             ValueError: a name that is neither setting nor option.
         """
-        controls = {**self._settings, **self._options}
+        controls = {_word(name): control for name, control in {**self._settings, **self._options}.items()}
         check_names("state", state, controls)
 
         def move() -> None:
@@ -172,6 +178,14 @@ class Explorer(Explorable, Generic[Run]):
     def steps_of(self, run: Run) -> Sequence[int]:
         """The steps of a run's frames, rising; by default `run.steps`."""
         return cast(Any, run).steps
+
+    def more_state(self) -> dict[str, Any]:
+        """What `as_code` writes besides settings and options, or otherwise than they stand: literals, for `restore`."""
+        return {}
+
+    def example_behind(self, panel: str, dot: int) -> tuple[Task, int]:
+        """What a dot of one of the panels in `dotted` stands for: a single task and a row of it."""
+        raise NotImplementedError(f"{type(self).__name__} must define example_behind")
 
     def first_frame(self, view: View[Run]) -> int:
         """The frame that is shown first; by default the last."""
@@ -233,6 +247,13 @@ class Explorer(Explorable, Generic[Run]):
         """Put everything in its place, the reader's data last in the fold, and show what `begin` computed."""
         own = [] if self.data is None else [self.data.controls()]
         super().lay_out(controls, [*fold, *own], fold_title)
+        self._peek = Peek()
+        for name in (clickable := [name for name in self.dotted if name in self.panels]):
+            self.panels[name].clickable = True
+            self.panels[name].observe(self.guarded(lambda _, name=name: self._on_dot(name)), names="clicked")
+        if clickable:
+            *above, pictures = self.children
+            self.children = [*above, self._peek, pictures]
         self.open_view(self._first)
 
     # ---- what controls do
@@ -300,6 +321,7 @@ class Explorer(Explorable, Generic[Run]):
         """Show a run, and let the controls say how it was made."""
         frame, places = self.first_frame(view), self.steps_of(view.run)
         self._view = view
+        self._peek.clear()
         self.progress.value = 0.0  # where the bar last stood depends on the clock, and a notebook stores it
         self._views[_key(view.settings, view.source)] = view
         while len(self._views) > self.runs_kept:
@@ -353,10 +375,26 @@ class Explorer(Explorable, Generic[Run]):
             view.films[panel, option] = self._panels[panel][0](view.run, option)
         return view.films[panel, option]
 
+    def _on_dot(self, panel: str) -> None:
+        """Show the example behind the dot that was clicked."""
+        film, place = self.film(self._view, panel), self.panels[panel].clicked[:2]
+        dot = film.dot_at(self.place_in_film(), *place)
+        self._peek.show(None if dot is None else example_of(*self.example_behind(panel, dot)))
+
+    def place_in_film(self) -> int:
+        """The frame of the films that is shown: by default that of the run."""
+        return self._frame
+
     def _stop_playing(self) -> None:
         for control in self._step_controls:
             if isinstance(control, widgets.Play):
                 self.set_quietly(control, playing=False)
+
+
+def _word(name: str) -> str:
+    """A control's name as the name of an argument: gif-panel -> gif_panel, from -> from_."""
+    word = name.replace("-", "_")
+    return f"{word}_" if keyword.iskeyword(word) else word
 
 
 def _key(settings: Mapping[str, Any], source: Source | None) -> Hashable:

@@ -55,6 +55,7 @@ class InnerLoopExplorer(Explorer[Exploration]):
 
     _films: ClassVar[Panels[Any]] = PANELS
     _films_beside: ClassVar[Panels[Any] | None] = PANELS_BESIDE
+    dotted: ClassVar[Sequence[str]] = ("embedding", "embedding-b")
     _fold_title: ClassVar[str] = "More: rule, seed, pictures, your own data"
 
     def __init__(
@@ -168,6 +169,10 @@ class InnerLoopExplorer(Explorer[Exploration]):
     def _usual_steps(self, label: str) -> int:
         """Inner steps to begin with, unless told at the start: what the rule recommends, if that is quick."""
         return min(self._rules[label].recommended.steps, _QUICK_STEPS) if self._steps is None else self._steps
+
+    def example_behind(self, panel: str, dot: int) -> tuple[Task, int]:
+        """As `Explorer.example_behind`: the dots of both rules are the same examples."""
+        return self.run.task, int(self.run.dots[dot])
 
     def option_of(self, view: View[Exploration], panel: str) -> Hashable:
         """As `Explorer.option_of`; the embedding has a star besides, on the trajectory it was followed along."""

@@ -10,7 +10,7 @@ import ipywidgets
 # The fold's own colour for a closed header is too faint to read in both of JupyterLab's themes (4.2 and 4.4 to 1).
 _CSS = """
 .metarules-fold .jupyter-widget-Collapse-header { color: var(--jp-ui-font-color0) !important; }
-:is(.metarules-widget, .metarules-film, .metarules-pad)
+:is(.metarules-widget, .metarules-film, .metarules-pad, .metarules-work)
 :is(button, select, input, [role="slider"], [role="button"], [role="textbox"]):focus-visible {
   outline: 2px solid var(--jp-ui-font-color0, #1f2328) !important;
   outline-offset: 2px;
@@ -67,7 +67,7 @@ function render({ el }) {
   };
   const start = () => {
     if (gone) return;
-    root = el.closest(".metarules-widget, .metarules-film, .metarules-pad");
+    root = el.closest(".metarules-widget, .metarules-film, .metarules-pad, .metarules-work");
     if (!root) return void setTimeout(start, 50); // not yet in the page
     observer.observe(root, { subtree: true, childList: true, attributeFilter: ["class", "disabled"] });
     root.addEventListener("keydown", press);

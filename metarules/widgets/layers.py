@@ -143,6 +143,16 @@ class LayersExplorer(InnerLoopExplorer):
             self.set_quietly(self.only_menu, value=self._class)
         self.redraw()
 
+    def more_state(self) -> dict[str, Any]:
+        """The example that is followed."""
+        return {"example": self.example_box.value}
+
+    def restore(self, *, step: int | None = None, example: int | None = None, **state: Any) -> None:
+        """As `Explorer.restore`; `example` is the number of the one to follow."""
+        super().restore(step=step, **state)
+        if example is not None:
+            self.example_box.value = example
+
     # ---- computing, showing and telling
 
     def _explore(self, rule: UpdateRule, task: Task, **settings: Any) -> LayerExploration:

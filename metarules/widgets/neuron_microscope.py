@@ -128,6 +128,13 @@ class NeuronMicroscope(Explorer[Specimen]):
 
     # ---- controls
 
+    def restore(self, *, step: int | None = None, neuron: int | None = None, **state: Any) -> None:
+        """As `Explorer.restore`; `neuron` is one of the layer's."""
+        super().restore(step=step, **state)
+        if neuron is not None:
+            self.guarded(self._fit_neuron)(neuron)
+            self.guarded(self.redraw)()
+
     def _on_layer(self) -> None:
         self._fit_neuron(min(self.neuron_slider.value, self.specimen.sizes[self.layer_menu.value] - 1))
         self.redraw()

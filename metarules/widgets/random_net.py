@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import ipywidgets as widgets
 
@@ -42,6 +42,8 @@ class RandomNetExplorer(Explorer[RandomNet]):
         ValueError, TypeError: as `random_net`; once open, a widget complains in its status line instead.
     """
 
+    dotted: ClassVar[Sequence[str]] = ("cloud",)
+
     def __init__(
         self, task: Task, *, depth: int = 5, width: int = 128, nonlinearity: str = "relu", seed: int = 0
     ) -> None:
@@ -78,6 +80,10 @@ class RandomNetExplorer(Explorer[RandomNet]):
     def steps_of(self, run: RandomNet) -> range:
         """The layers, 0 to L."""
         return range(run.phi.depth + 1)
+
+    def example_behind(self, panel: str, dot: int) -> tuple[Task, int]:
+        """As `Explorer.example_behind`."""
+        return self.net.task, int(self.net.dots[dot])
 
     def _on_weights(self) -> None:
         self.boxes["seed"].value += 1

@@ -174,6 +174,22 @@ class RuleMixer(Explorer[MixRun]):
         self._show_mix(settings["mix"], settings["mix"].name)
         super().set_controls(settings)
 
+    def more_state(self) -> dict[str, Any]:
+        """The mix as a dict of numbers."""
+        return {"mix": asdict(self.mix)}
+
+    def restore(self, *, step: int | None = None, mix: Mapping[str, Any] | None = None, **state: Any) -> None:
+        """As `Explorer.restore`.
+
+        Args:
+            step, state: as there.
+            mix: the fields of `studies.mix.Mix` by name; those that are not named take their usual value.
+        """
+        if mix is not None:
+            wanted = Mix(**mix)
+            self.guarded(self._show_mix)(wanted, wanted.name)
+        super().restore(step=step, **state)
+
     # ---- computing and telling
 
     def _mixed(self, task: Task, mix: Mix, **settings: Any) -> MixRun:

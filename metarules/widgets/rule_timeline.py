@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ipywidgets as widgets
 
@@ -58,6 +58,8 @@ class RuleTimeline(Explorer[Timeline]):
     Raises:
         ValueError, DivergenceError: as `Timeline`; once open, a widget complains in its status line instead.
     """
+
+    dotted: ClassVar[Sequence[str]] = ("embedding",)
 
     def __init__(
         self,
@@ -179,6 +181,19 @@ class RuleTimeline(Explorer[Timeline]):
         super().put_back()
         self._say_pair()
 
+    def restore(self, *, step: int | None = None, **state: Any) -> None:
+        """As `Explorer.restore`; `snapshot` and `beside` are numbers of snapshots, which are taught if need be."""
+        snapshot, beside = (
+            state.get(name, shown) for name, shown in zip(("snapshot", "beside"), self._shown, strict=True)
+        )
+        super().restore(**state)
+        self.set_quietly(self.snapshot_slider, value=snapshot)
+        self.set_quietly(self.beside_menu, value=beside)
+        self.guarded(self._on_snapshot)()
+        self.wait()
+        if step is not None:
+            self.step = step
+
     def reset(self) -> None:
         """Back to how this opened."""
         self.set_quietly(self.play, playing=False)
@@ -228,6 +243,14 @@ class RuleTimeline(Explorer[Timeline]):
     def option_of(self, view: View[Timeline], panel: str) -> Hashable:
         """Every picture is of a pair, on one kind of data."""
         return self._shown[1], self._options["kind"].value if "kind" in self._options else 0
+
+    def place_in_film(self) -> int:
+        """As `Explorer.place_in_film`, of the snapshot shown."""
+        return self._shown[0] * len(self.run.steps) + self._frame
+
+    def example_behind(self, panel: str, dot: int) -> tuple[Task, int]:
+        """As `Explorer.example_behind`: of the kind of data whose cloud is shown."""
+        return self.run.task.task(self.kind_menu.value), int(self.run.dots[dot])
 
     def picture(self, view: View[Timeline], panel: str, frame: int) -> tuple[bytes, str]:
         """As `Explorer.picture`, of the snapshot shown."""

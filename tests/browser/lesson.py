@@ -36,7 +36,7 @@ WORDS = 5  # of a picture's alternative text, at least: a name alone tells nothi
 INTERRUPTS = 6  # at most, until one has met a cell at work
 # What a cell may end with when an interrupt meets it. Matplotlib's converters (3.11) drop whatever their argument's
 # `__array__` raises, a KeyboardInterrupt too, and say that the argument is bad; a test of the harness shows it.
-INTERRUPTED = ("KeyboardInterrupt", "Invalid bounding box", "Invalid affine transformation matrix")
+INTERRUPTED = ("KeyboardInterrupt", "Interrupted", "Invalid bounding box", "Invalid affine transformation matrix")
 
 
 class EveryLesson:

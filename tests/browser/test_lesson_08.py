@@ -12,10 +12,7 @@ from .lab import LabServer
 from .report import Report
 from .widget import Widget
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skip(reason="its bounds were never measured with nothing else at work: to be done for issue 13"),
-]
+pytestmark = pytest.mark.browser
 
 NAME = "08_how_a_rule_evolves.ipynb"
 
