@@ -31,7 +31,7 @@ PARTICLES = 2
 def loss_at(theta: torch.Tensor, steps: int = 6) -> float:
     """The mean meta-objective over an unroll, one theta for all particles."""
     settings = settings_for(steps, 2)
-    rule, group = ThreeNumbers(), fresh_group(settings, PARTICLES, 0)
+    rule, group = ThreeNumbers(), fresh_group(settings, PARTICLES, generator_for(0, "bias"))
     with torch.no_grad():
         rule.theta.copy_(theta)
         phi, losses = group.phi, []
@@ -44,7 +44,7 @@ def loss_at(theta: torch.Tensor, steps: int = 6) -> float:
 
 def test_the_true_gradient_is_that_of_finite_differences():
     settings = settings_for(6, 2)
-    rule, group = ThreeNumbers(particles=PARTICLES), fresh_group(settings, PARTICLES, 0)
+    rule, group = ThreeNumbers(particles=PARTICLES), fresh_group(settings, PARTICLES, generator_for(0, "bias"))
     found = meta_gradients(rule, group, settings, 0, keep=6).mean(0)
     theta, eps = ThreeNumbers().theta.detach(), 1e-6
     steps = eps * torch.eye(3, dtype=torch.float64)
@@ -54,7 +54,7 @@ def test_the_true_gradient_is_that_of_finite_differences():
 
 def test_without_noise_the_smoothed_gradient_is_the_true_one():
     settings = settings_for(6, 2)
-    rule, group = ThreeNumbers(particles=PARTICLES), fresh_group(settings, PARTICLES, 0)
+    rule, group = ThreeNumbers(particles=PARTICLES), fresh_group(settings, PARTICLES, generator_for(0, "bias"))
     none = [torch.zeros_like(rule.theta)] * 3
     one, other = (meta_gradients(rule, group, settings, 0, keep=6, noise=noise) for noise in (None, none))
     assert torch.allclose(one, other)
@@ -62,8 +62,8 @@ def test_without_noise_the_smoothed_gradient_is_the_true_one():
 
 def test_backprop_of_the_package_is_the_cut_gradient_on_average():
     settings = settings_for(4, 2)
-    package = estimates("backprop", 0.6, settings, 40, 0, tasks=4)
-    rule, group = ThreeNumbers(particles=40), fresh_group(settings, 40, 0)
+    package = estimates("backprop", 0.6, settings, 40, 0)
+    rule, group = ThreeNumbers(particles=40), fresh_group(settings, 40, generator_for(0, "bias"))
     mine = meta_gradients(rule, group, settings, 0, keep=2)
     error = (package.var(0) / 40 + mine.var(0) / 40).sqrt()
     assert ((package.mean(0) - mine.mean(0)).abs() < 4 * error).all()
@@ -84,7 +84,7 @@ def test_what_is_recorded_tells_the_story():
 
 
 def test_a_small_one_live_saved_and_drawn(tmp_path: Path):
-    bias = truncation_bias(horizon=4, truncation=2, particles=4, unrolls=3)
+    bias = truncation_bias(horizon=4, truncation=2, particles=4, unrolls={"pes": 3, "es": 2})
     assert bias.truncated.shape == (3, 4, 3) and bias.lengths == (1, 2, 4) and bias.estimates["pes"].shape == (3, 3)
     (again,) = load_bias(save_bias([bias], tmp_path / "bias.json"))
     assert isinstance(again, TruncationBias) and np.allclose(again.truncated, bias.truncated, atol=1e-5)
