@@ -43,7 +43,7 @@ class LossFilm(_Curve):
     """
 
     def __init__(self, run: LiveRun) -> None:
-        subtitle = f"dots: single meta-steps; line: mean of the last {_SMOOTHED}"
+        subtitle = f"dots: meta-steps, each of one group; line: mean of the last {_SMOOTHED}"
         super().__init__(run, "Meta-loss on training tasks", subtitle)
 
     def draw(self, axes: Axes, run: LiveRun) -> list[Any]:
