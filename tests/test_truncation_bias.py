@@ -12,6 +12,8 @@ from metarules.meta_training.randomness import generator_for
 from metarules.meta_training.unrolls import look
 from metarules.plots.meta_gradient import estimators_figure, noise_figure, truncation_figure
 from metarules.studies.truncation_bias import (
+    BAND,
+    RECORDING,
     ThreeNumbers,
     TruncationBias,
     apart,
@@ -75,10 +77,14 @@ def test_what_is_recorded_tells_the_story():
     assert slope.horizon >= 64 and slope.lengths[-1] == slope.horizon
     length = np.linalg.norm(slope.truncated.mean(1), axis=1)
     assert (np.diff(length) > 0).all() and length[-1] > 5 * length[at]
-    joint = 2.39  # standard errors, a 95% band shared by three numbers; each alone would have 1.96
-    assert (apart(slope.estimates["pes"], slope.smoothed) < joint).all()
-    assert (apart(slope.truncated[at], slope.smoothed)[:2] > joint).all()
-    assert (apart(slope.estimates["es"], slope.smoothed)[:2] > joint).all()
+    assert (apart(slope.estimates["pes"], slope.smoothed) < BAND).all()
+    assert (apart(slope.truncated[at], slope.smoothed) > BAND).all()
+    assert (apart(slope.estimates["es"], slope.smoothed) > BAND).all()
+    (_, wide), (_, narrow) = slope.band(slope.estimates["pes"]), slope.band(slope.smoothed)
+    assert len(slope.estimates["pes"]) > 9 * len(slope.smoothed) and 0.5 < wide[0] / narrow[0] < 2 < wide[2] / narrow[2]
+    for bias, (_, particles, unrolls) in zip((slope, edge), RECORDING.values(), strict=True):
+        assert bias.truncated.shape[1] == particles
+        assert {name: len(found) for name, found in bias.estimates.items()} == unrolls
     short, half = edge.band(edge.truncated[0])
     assert (np.abs(short) > half).all() and edge.cosine(edge.truncated[0]) < 0 < slope.cosine(slope.truncated[0])
 
