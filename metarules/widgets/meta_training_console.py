@@ -218,19 +218,21 @@ class MetaTrainingConsole(Explorer[LiveRun]):
         if stop.is_set():  # while its tasks were drawn
             raise Stopped(self._why)
         self.live = live
-        first, drawn = live.number, 0.0
+        first, drawn, new = live.number, 0.0, False
         while not live.over:
             if self._presence.lost:
                 self._why = "Paused"
                 stop.set()
             if stop.is_set():
-                self._grow(live, stop)
+                if new:
+                    self._grow(live, stop)
                 raise Stopped(self._why)
             live.advance()
             progress(live.number - first, max(live.settings.meta_steps - first, 1))
-            if time.monotonic() - drawn > DRAW_EVERY:
-                self._grow(live, stop)
-                drawn = time.monotonic()
+            if new := time.monotonic() - drawn <= DRAW_EVERY:
+                continue
+            self._grow(live, stop)
+            drawn = time.monotonic()
         self._grow(live, stop)
 
     def _grow(self, live: LiveTraining, stop: threading.Event) -> None:
