@@ -149,3 +149,13 @@ def test_every_choice_reaches_the_settings(console: MetaTrainingConsole):
     assert said(console).startswith("The next Start uses this choice")
     console.reset_button.click()
     assert console.wanted().seed == 0 and said(console).startswith("A recorded run")
+
+
+def test_a_line_of_python_brings_its_choices_and_step_back(console: MetaTrainingConsole):
+    console.from_menu.value, console.meta_steps_box.value, console.seed_box.value = "from scratch", 50, 4
+    console.step = 20
+    again = MetaTrainingConsole()
+    exec(console.as_code("again"), {"again": again})
+    assert again.wanted() == console.wanted() and again.step == 20 and again.as_code() == console.as_code()
+    with pytest.raises(ValueError, match="colour"):
+        again.restore(colour=True)

@@ -43,7 +43,7 @@ class LossFilm(_Curve):
     """
 
     def __init__(self, run: LiveRun) -> None:
-        subtitle = f"dots: single meta-steps; line: mean of the last {_SMOOTHED}"
+        subtitle = f"dots: meta-steps, each of one group; line: mean of the last {_SMOOTHED}"
         super().__init__(run, "Meta-loss on training tasks", subtitle)
 
     def draw(self, axes: Axes, run: LiveRun) -> list[Any]:
@@ -52,8 +52,7 @@ class LossFilm(_Curve):
         self.mean = np.array([_mean(self.y[max(0, i - _SMOOTHED + 1) : i + 1]) for i in range(len(self.y))])
         known = self.y[np.isfinite(self.y)]
         low, high = (known.min(), known.max()) if len(known) else (1.0, 2.0)
-        pad = 0.08 * (high - low) + 0.02
-        axes.set_ylim(low - pad, high + pad)
+        axes.set_ylim(np.floor(5 * low - 0.5) / 5, np.ceil(5 * high + 0.5) / 5)  # in fifths: it jumps seldom
         axes.scatter(self.x, self.y, s=8, color=style.FAINT)
         (self._dots,) = axes.plot([], [], "o", markersize=2.6, color=style.FORWARD, alpha=0.5)
         (self._line,) = axes.plot([], [], color=style.FORWARD, linewidth=2.2)
@@ -87,7 +86,7 @@ class HeldOutFilm(_Curve):
     def draw(self, axes: Axes, run: LiveRun) -> list[Any]:
         """Draw the curves faintly, and where they began."""
         found = [np.array([np.mean(tasks) for tasks in looks]) for looks in run.held_out.values()]
-        values = np.concatenate([*found, [0.3, 0.6]])
+        values = np.concatenate([*found, [0.2, 0.6]])
         axes.set_ylim(np.floor(10 * values.min()) / 10, np.ceil(10 * values.max() + 0.2) / 10)
         self._lines: list[tuple[Any, np.ndarray, np.ndarray]] = []
         handles = []

@@ -83,10 +83,10 @@ def estimators_figure(bias: TruncationBias) -> Figure:
     figure = style.new_figure(9.12, 2.9)
     title = f"Meta-gradient of an unroll of {bias.horizon} steps: mean and 95% band"
     style.put_text(figure, 0.1, 2.81, title, size=style.TITLE, weight="bold", va="top")
-    width = 2.3
+    width = 2.24
     colours = (style.INK, style.INK, style.OUTER, style.BACKWARD, style.FORWARD)
     for j, name in enumerate(NAMES):
-        axes = style.quiet_axes(style.axes_at(figure, 1.6 + j * (width + 0.2), 0.35, width, 1.85), "")
+        axes = style.quiet_axes(style.axes_at(figure, 1.6 + j * (width + 0.3), 0.35, width, 1.85), "")
         mean, half = bias.band(bias.smoothed)
         axes.axvspan(mean[j] - half[j], mean[j] + half[j], color=style.FAINT, alpha=0.6, linewidth=0)
         axes.axvline(0, color=style.MUTED, linewidth=1)
@@ -97,7 +97,7 @@ def estimators_figure(bias: TruncationBias) -> Figure:
         axes.tick_params(axis="y", labelsize=style.TEXT, labelcolor=style.INK)
         axes.set_ylim(-len(rows) + 0.5, 0.5)
         axes.locator_params(axis="x", nbins=4)
-        style.put_text(figure, 1.6 + j * (width + 0.2), 2.25, name, va="bottom")
+        style.put_text(figure, 1.6 + j * (width + 0.3), 2.25, name, va="bottom")
     return figure
 
 

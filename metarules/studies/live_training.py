@@ -195,7 +195,7 @@ class LiveTraining:
         self._held_out = {kind: [] for kind in self._judged_by.cases}
         self._bases: dict[tuple[int, int, int], np.ndarray] = {}
         self._look()
-        self._queue.append(self._meta_step)  # the first point comes before the first judgement
+        self._turn = False  # whether it is the held-out data's turn; the first point comes before the first judgement
         self._plan_judging(averaged_rule(self.trainer))
 
     @property
@@ -209,11 +209,13 @@ class LiveTraining:
         return not self._queue and self.number >= self.settings.meta_steps
 
     def advance(self) -> None:
-        """One short piece of work: a meta-step, or one kind of held-out data."""
-        if self._queue:
+        """One short piece of work: a meta-step or one kind of held-out data, in turn while there is both."""
+        if self._queue and (self._turn or self.number >= self.settings.meta_steps):
             self._queue.popleft()()
+            self._turn = False
         elif not self.over:
             self._meta_step()
+            self._turn = True
 
     def rule(self) -> UpdateRule:
         """The rule found so far: the averaged theta, with a card that says how it was made."""

@@ -84,9 +84,9 @@ class BackwardWeights(Explorer[BackwardRun]):
         self.spread_box = self.setting("spread", spread)
         self.seed_box = self.setting("seed", number("Base model seed"))
         panels = [(text, name) for name, text in PANEL_LABELS.items()]
-        self.gif_panel = self.option("gif-panel", menu("Film of", panels, "turn"), lambda: None)
+        self.gif_panel = self.option("gif_panel", menu("Film of", panels, "turn"), lambda: None)
         name = widgets.Text(description="GIF file", value="v_turns_to_w.gif", continuous_update=False, **wide())
-        self.gif_name = self.option("gif-name", name, lambda: None)
+        self.gif_name = self.option("gif_name", name, lambda: None)
         gif = self.button("Save the film as GIF", "gif", "Write the chosen picture, all steps", self._on_gif)
         self.gif_button = gif
         fold = [self.layer_menu, self.steps_box, self.spread_box, self.seed_box, self.gif_panel, self.gif_name, gif]

@@ -207,14 +207,17 @@ class Explorer(Explorable, Generic[Run]):
         self._first = self._view = self.compute_view(settings, None if self.data is None else self.data.wanted)
 
     def setting(self, name: str, control: Any, callback: Callable[[], None] | None = None) -> Any:
-        """A control that a run depends on; its CSS class is `metarules-NAME`, its value reaches `compute` as NAME."""
+        """A control that a run depends on; its value reaches `compute` as NAME, its CSS class is `metarules-NAME`.
+
+        The name is Python's, for `as_code` to write; the class has hyphens in place of its underscores.
+        """
         self._settings[name] = control
-        return self.control(control, name, callback or self.recompute)
+        return self.control(control, name.replace("_", "-"), callback or self.recompute)
 
     def option(self, name: str, control: Any, callback: Callable[[], None] | None = None) -> Any:
-        """A control that the pictures alone depend on; its CSS class is `metarules-NAME`."""
+        """A control that the pictures alone depend on; name and CSS class as for `setting`."""
         self._options[name], self._opening[name] = control, control.value
-        return self.control(control, name, callback or self.redraw)
+        return self.control(control, name.replace("_", "-"), callback or self.redraw)
 
     def make_play(self) -> Any:
         """Plays the frames."""

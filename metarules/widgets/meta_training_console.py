@@ -36,7 +36,6 @@ PANELS: Panels[LiveRun] = {  # in reading order
     "norm": (lambda run, _: NormFilm(run), None),
 }
 DRAW_EVERY = 1.0  # seconds between two drawings of a run that goes on: they take a third of a second
-_CHOICES = ("preset", "start", "mix", "truncation", "estimator", "rate", "meta-steps", "seed")
 
 
 class MetaTrainingConsole(Explorer[LiveRun]):
@@ -47,8 +46,8 @@ class MetaTrainingConsole(Explorer[LiveRun]):
     the fold: preset, rate, truncation, estimator, meta-steps, seed, a file name, Save, Use my rule, Reset. Choices
     count from the next Start on. An interrupt of the kernel and a closed page pause a run.
 
-    CSS classes besides those of `Explorer`: `metarules-start`, `metarules-from`, `metarules-mix`,
-    `metarules-step-slider`, `metarules-panel-loss`, `-held-out`, `-particles`, `-norm`, and in the fold
+    CSS classes besides those of `Explorer`: `metarules-start`, `metarules-start-from`,
+    `metarules-mix`, `metarules-step-slider`, `metarules-panel-loss`, `-held-out`, `-particles`, `-norm`, in the fold
     `metarules-preset`, `metarules-rate`, `metarules-truncation`, `metarules-estimator`, `metarules-meta-steps`,
     `metarules-seed`, `metarules-file`, `metarules-save`, `metarules-use`, `metarules-reset`.
 
@@ -79,10 +78,10 @@ class MetaTrainingConsole(Explorer[LiveRun]):
         self._presence = Presence()
         self.begin()
         self.start_button = self.button("Start", "start", "Begin, pause and go on", self._on_start)
-        sight, fold = wide(70, 285), wide(110, 430)
-        self.from_menu = self._choice("from", menu("Start from", list(STARTS), next(iter(STARTS)), **sight))
-        self.mix_menu = self._choice("mix", menu("Data", list(MIXES), next(iter(MIXES)), **wide(40, 230)))
-        slider = self.make_slider("Meta-step", layout=widgets.Layout(width="240px"))
+        sight, fold = wide(70, 255), wide(110, 430)
+        self.from_menu = self._choice("start_from", menu("Start from", list(STARTS), next(iter(STARTS)), **sight))
+        self.mix_menu = self._choice("mix", menu("Data", list(MIXES), next(iter(MIXES)), **wide(40, 205)))
+        slider = self.make_slider("Meta-step")
         usual = LiveSettings()
         self.preset_menu = self._choice("preset", menu("Preset", list(LIVE_PRESETS), usual.preset, **fold))
         rate = widgets.FloatText(value=usual.learning_rate, description="Rate", continuous_update=False, **fold)
@@ -91,10 +90,10 @@ class MetaTrainingConsole(Explorer[LiveRun]):
         self.truncation_menu = self._choice("truncation", cut)
         how = menu("Meta-gradient", list(ESTIMATOR_NAMES), usual.estimator, **fold)
         self.estimator_menu = self._choice("estimator", how)
-        self.meta_steps_box = self._choice("meta-steps", number("Meta-steps", usual.meta_steps, **fold))
+        self.meta_steps_box = self._choice("meta_steps", number("Meta-steps", usual.meta_steps, **fold))
         self.seed_box = self._choice("seed", number("Seed", usual.seed, **fold))
         name = widgets.Text(description="File", value="my_rule.safetensors", continuous_update=False, **fold)
-        self.file_box = self._choice("file", name)
+        self.file_box = self.option("file", name, lambda: None)
         self.save_button = self.button("Save my rule", "save", "Write the rule found and its card", self._on_save)
         self.use_button = self.button("Use my rule", "use", "Offer it in every other explorer's menu", self._on_use)
         boxes = [self.preset_menu, rate, cut, how, self.meta_steps_box, self.seed_box, name]
@@ -125,9 +124,10 @@ class MetaTrainingConsole(Explorer[LiveRun]):
 
     def _choice(self, name: str, control: Any) -> Any:
         """A control that counts from the next Start on."""
-        return self.option(name, control, self._on_choice)
+        return self.option(name, control, self.recompute)
 
-    def _on_choice(self) -> None:
+    def recompute(self) -> None:
+        """Computes nothing: a choice waits for Start."""
         if not self.busy:
             self.say(f"The next Start uses this choice. {self.kept()}")
 
@@ -218,19 +218,21 @@ class MetaTrainingConsole(Explorer[LiveRun]):
         if stop.is_set():  # while its tasks were drawn
             raise Stopped(self._why)
         self.live = live
-        first, drawn = live.number, 0.0
+        first, drawn, new = live.number, 0.0, False
         while not live.over:
             if self._presence.lost:
                 self._why = "Paused"
                 stop.set()
             if stop.is_set():
-                self._grow(live, stop)
+                if new:
+                    self._grow(live, stop)
                 raise Stopped(self._why)
             live.advance()
             progress(live.number - first, max(live.settings.meta_steps - first, 1))
-            if time.monotonic() - drawn > DRAW_EVERY:
-                self._grow(live, stop)
-                drawn = time.monotonic()
+            if new := time.monotonic() - drawn <= DRAW_EVERY:
+                continue
+            self._grow(live, stop)
+            drawn = time.monotonic()
         self._grow(live, stop)
 
     def _grow(self, live: LiveTraining, stop: threading.Event) -> None:

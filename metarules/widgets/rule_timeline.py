@@ -92,11 +92,11 @@ class RuleTimeline(Explorer[Timeline]):
         self.spread_box = self.setting("spread", spread)
         self.seed_box = self.setting("seed", number("Seed"))
         panels = [(text, name) for name, text in _PANEL_LABELS.items()]
-        self.gif_panel = self.option("gif-panel", menu("Film of", panels, "embedding"), lambda: None)
+        self.gif_panel = self.option("gif_panel", menu("Film of", panels, "embedding"), lambda: None)
         along = [("the meta-steps", "meta"), ("the inner steps", "inner")]
-        self.gif_along = self.option("gif-along", menu("Film along", along, "meta"), lambda: None)
+        self.gif_along = self.option("gif_along", menu("Film along", along, "meta"), lambda: None)
         name = widgets.Text(description="GIF file", value="rule_evolves.gif", continuous_update=False, **wide())
-        self.gif_name = self.option("gif-name", name, lambda: None)
+        self.gif_name = self.option("gif_name", name, lambda: None)
         self.gif_button = self.button("Save the film as GIF", "gif", "Write the chosen picture", self._on_gif)
         fold = [self.beside_menu, self.kind_menu, self.steps_box, self.spread_box, self.seed_box]
         fold += [self.gif_panel, self.gif_along, self.gif_name, self.gif_button]
