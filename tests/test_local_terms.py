@@ -132,7 +132,7 @@ def test_what_is_refused():
         register_term("hebb", meaning="")(another)
     with pytest.raises(TypeError, match=r"function of term 'new' does not fit .*; allowed: \('c', 'R'\)"):
         register_term("new", meaning="", lowrank=Readout("upper", "lower"))(another)
-    with pytest.raises(ValueError, match="start is 'hebbb'; allowed: decorr, hebb, learned, soft"):
+    with pytest.raises(ValueError, match="start is 'hebbb'; allowed: decorr, hebb, learned, slow, soft"):
         register_term("new", meaning="", start="hebbb")
     with pytest.raises(ValueError, match="start is nan"):
         register_term("new", meaning="", start=float("nan"))

@@ -429,12 +429,12 @@ SPOILT: dict[str, tuple[Callable[..., Any], str]] = {
     "no kind": (drop("kind"), "kind in mine.safetensors is None; allowed: local, "),
     "unknown kind": (put("kind", "hebb"), "kind in mine.safetensors is 'hebb'; allowed: local, "),
     "kind is a list": (put("kind", ["local"]), "kind in mine.safetensors is ['local']; allowed: local, "),
-    "other kind": (put("kind", "paper"), "settings in mine.safetensors names 'bias', 'decorr', "),
+    "other kind": (put("kind", "paper"), "settings in mine.safetensors names 'alike_in', 'bias', 'decorr', "),
     "no settings": (drop("settings"), "settings in mine.safetensors is None; allowed: fields of LocalRuleSettings"),
     "settings are a list": (put("settings", [1]), "settings in mine.safetensors is [1]; allowed: fields of LocalRule"),
     "unknown setting": (
         put("settings.mood", 1),
-        "settings in mine.safetensors names 'mood'; allowed: backward_update, ",
+        "settings in mine.safetensors names 'mood'; allowed: alike_in, backward_update, ",
     ),
     "setting out of range": (
         put("settings.channels", 0),
