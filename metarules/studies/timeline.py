@@ -36,7 +36,7 @@ KIND_LABELS = {
     "glyphs": "letters",
     "handwriting": "handwriting",
 }  # what may be taught, as it is called
-STEPS, FRAMES = 50, 25  # inner steps, and recorded ones besides step 0
+STEPS, FRAMES = 40, 20  # inner steps, and recorded ones besides step 0
 # Spread of the initial W and V: at the usual 0.01 nine tenths of the gain come in the first step, at 0.3 learning takes
 # some thirty steps and can be watched (lesson 4).
 WEIGHT_STD = 0.3

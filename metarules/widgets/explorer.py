@@ -19,7 +19,6 @@ A new one is a few lines: which films its panels show, what computes a run, its 
 from __future__ import annotations
 
 import bisect
-import keyword
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -139,20 +138,20 @@ class Explorer(Explorable, Generic[Run]):
         """
         options = {option: control.value for option, control in self._options.items()}
         state = {**self._view.settings, **options, **self.more_state(), "step": self.step}
-        return f"{name}.restore({', '.join(f'{_word(key)}={value!r}' for key, value in state.items())})"
+        return f"{name}.restore({', '.join(f'{key}={value!r}' for key, value in state.items())})"
 
     def restore(self, *, step: int | None = None, **state: Any) -> None:
         """Go back to what `as_code` wrote down; what is not named stays. It is computed before this returns.
 
         Args:
             step: the inner step to show.
-            state: values of settings and options, by their names, with _ in place of -. Those that cannot be used are
+            state: values of settings and options, by their names. Those that cannot be used are
                 answered in the status line, like those of a control.
 
         Raises:
             ValueError: a name that is neither setting nor option.
         """
-        controls = {_word(name): control for name, control in {**self._settings, **self._options}.items()}
+        controls = {**self._settings, **self._options}
         check_names("state", state, controls)
 
         def move() -> None:
@@ -337,8 +336,10 @@ class Explorer(Explorable, Generic[Run]):
         self.show_frame(frame)
 
     def go(self, step: int) -> None:
-        """Show the last recorded step at or before an inner step."""
-        self.show_frame(max(bisect.bisect_right(self.steps_of(self.run), step) - 1, 0))
+        """Show the recorded step that comes first on the way to another, so that a key moves on where some lack."""
+        places = self.steps_of(self.run)
+        frame = bisect.bisect_left(places, step) if step > self.step else bisect.bisect_right(places, step) - 1
+        self.show_frame(min(max(frame, 0), len(places) - 1))
 
     def next_frame(self) -> None:
         """Show the next frame, after the last one the first."""
@@ -392,12 +393,6 @@ class Explorer(Explorable, Generic[Run]):
         for control in self._step_controls:
             if isinstance(control, widgets.Play):
                 self.set_quietly(control, playing=False)
-
-
-def _word(name: str) -> str:
-    """A control's name as the name of an argument: gif-panel -> gif_panel, from -> from_."""
-    word = name.replace("-", "_")
-    return f"{word}_" if keyword.iskeyword(word) else word
 
 
 def _key(settings: Mapping[str, Any], source: Source | None) -> Hashable:

@@ -225,6 +225,7 @@ class MetaTrainingConsole(Explorer[LiveRun]):
                 stop.set()
             if stop.is_set():
                 if new:
+                    self.say(f"{self._why}. {self.kept()}")  # training has ended; what is new is drawn now
                     self._grow(live, stop)
                 raise Stopped(self._why)
             live.advance()

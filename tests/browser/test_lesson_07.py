@@ -213,6 +213,11 @@ class TestLesson(lesson.EveryLesson):
 
     at_least: ClassVar[Mapping[str, int]] = {"redraw": FRAMES, "busy sign": STARTS, "result": STARTS}
 
+    def test_every_control_is_worked_by_keys(self, widget: Widget) -> None:
+        widget.lab.fill_readout("metarules-step-slider", 3)  # the record is whole there: no key skips
+        widget.wait(r"meta-step 3 of ")
+        super().test_every_control_is_worked_by_keys(widget)
+
     def test_work_shows_a_busy_sign_at_once_and_its_result_soon(self, widget: Widget, report: Report) -> None:
         assert isinstance(widget, Console)
         lab, times = widget.lab, []

@@ -64,7 +64,7 @@ WIDGET = Pair
 
 def test_untouched_it_tells_the_story(widget: Pair) -> None:
     shown = widget.said()
-    assert shown["step"] == shown["last"] == "50" and shown["a"] == "Mine"
+    assert shown["step"] == shown["last"] == "40" and shown["a"] == "Mine"
     assert float(shown["accuracy_b"]) > float(shown["accuracy_a"]) > 0.8
     widget.check_numbers()
 
