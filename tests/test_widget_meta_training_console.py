@@ -46,6 +46,14 @@ def console() -> Iterator[MetaTrainingConsole]:
     made.wait(PATIENCE)
 
 
+def test_a_key_moves_over_steps_that_were_not_recorded(console: MetaTrainingConsole):
+    before, last = load_run().steps[-2:]
+    assert last - before > 1
+    for pressed, shown in ((last - 1, before), (before + 1, last)):  # left, right
+        console.slider.value = pressed
+        assert console.step == shown == console.slider.value
+
+
 def test_it_opens_with_the_recorded_run(console: MetaTrainingConsole):
     run = load_run()
     console.reset()
