@@ -182,7 +182,7 @@ def test_matplotlib_hides_an_interrupt_behind_a_complaint() -> None:
         def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
             raise KeyboardInterrupt
 
-    with pytest.raises(ValueError, match=INTERRUPTED[1]):
+    with pytest.raises(ValueError, match=INTERRUPTED[2]):
         Interrupted(np.array([[0.0, 0.0], [1.0, 1.0]])).count_overlaps([Bbox.unit()])
 
 
