@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -254,6 +257,24 @@ def test_they_are_looked_up_once_a_step_and_only_for_a_term_that_asks(monkeypatc
     several = LocalRuleSettings(terms=("slow", "hebb"), backward_update="separate", neighbours=2)
     LocalRule(several, dtype=DOUBLE)(phi, x)
     assert asked == [2]
+
+
+def test_what_was_looked_up_ends_with_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without waiting for a collection: a step's graph hangs on it."""
+    looked: list[weakref.ref[module.Neighbours]] = []
+    make = module.Neighbours.__init__
+
+    def watched(self: module.Neighbours, *given: Any) -> None:
+        looked.append(weakref.ref(self))
+        make(self, *given)
+
+    monkeypatch.setattr(module.Neighbours, "__init__", watched)
+    gc.disable()
+    try:
+        rule()(state(), noise(2, 9, 7))
+        assert len(looked) == 1 and looked[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_off_it_is_the_rule_of_before_and_files_know_it(tmp_path: Path) -> None:

@@ -159,3 +159,18 @@ def test_a_term_of_another_shape_is_named(wrong: Any, said: str, rule: LocalRule
     rule.forward_readout.named["hebb"] = Term(lambda c: wrong, "")
     with pytest.raises(ValueError, match=f"term 'hebb' {said}; allowed: a tensor of shape \\[7, 5\\], that of W"):
         rule(state(7, 5).to(torch.float32), torch.rand(9, 7))
+
+
+def test_theta_of_other_terms_is_taken_by_name():
+    """In whatever order; a term that this rule lacks is refused, though the shapes would fit."""
+    other = LocalRule(LocalRuleSettings(terms=("hebb", "soft", "decorr_x")))
+    mine = LocalRule(LocalRuleSettings(terms=("decorr_x", "slow", "hebb", "soft")))
+    with torch.no_grad():
+        other.forward_readout.coefficients.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    mine.take(other)
+    assert mine.forward_readout.coefficients.tolist() == pytest.approx([3.0, 0.1, 1.0, 2.0])
+    turned = LocalRule(LocalRuleSettings(terms=("soft", "decorr_x", "hebb")))
+    turned.take(other)
+    assert turned.forward_readout.coefficients.tolist() == [2.0, 3.0, 1.0]
+    with pytest.raises(ValueError, match=r"other.settings.terms names 'soft'; allowed: decorr_x, hebb, slow"):
+        LocalRule(LocalRuleSettings(terms=("hebb", "slow", "decorr_x"))).take(other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,15 @@ def test_stop_ends_the_call_with_what_is_done():
     assert found == list(range(5)) and "5 of 1000 done, then stopped; these are kept." in line.status.value
 
 
-@pytest.mark.skip(reason="its interrupt can come too late on a busy machine")
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Python's own handling of an interrupt: what a shell starts in the background begins without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_ends_the_cell_with_a_sentence_and_nothing_is_lost():
     def press(i: int) -> None:
         if i == 5:

@@ -155,11 +155,9 @@ class UpdateRule(nn.Module):
         if type(other) is not type(self):
             raise ValueError(f"other is a {type(other).__name__}; allowed: a {type(self).__name__}, as this rule is")
         shapes = ({name: tuple(p.shape) for name, p in each.items()} for each in (own, theta))
-        differ = sorted(name for name, _ in set.symmetric_difference(*(set(each.items()) for each in shapes)))
+        differ = {name for name, _ in set.symmetric_difference(*(set(each.items()) for each in shapes))}
         if differ:
-            raise ValueError(
-                f"other differs in {', '.join(dict.fromkeys(differ))}; allowed: theta of this rule's sizes"
-            )
+            raise ValueError(f"other differs in {', '.join(sorted(differ))}; allowed: theta of this rule's sizes")
         with torch.no_grad():
             for name, p in own.items():
                 p.copy_(theta[name])

@@ -7,7 +7,7 @@ same; here the batch and the memory do.
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,19 +34,26 @@ class Neighbours:
 
     def __init__(self, phi: BaseModelState, acts: Activations, settings: LocalRuleSettings) -> None:
         self._phi, self._acts, self._settings = phi, acts, settings
-        self._weights, self._apart = cache(self._make_weights), cache(self._make_apart)
+        # by layer; no cached methods, which would hold this object, and with it a step's graph, until a collection
+        self._weights: dict[int, Tensor] = {}
+        self._apart: dict[tuple[int, int], Tensor] = {}
 
     def apart(self, l: int) -> tuple[Float[Tensor, "*tasks batch lower"], Float[Tensor, "*tasks batch upper"]]:
         """Standardised activity of layers l - 1 and l, less its mean over the neighbours that layer l goes by."""
         where = {"input": 0, "below": l - 1, "top": self._phi.depth}[self._settings.alike_in]
-        return self._apart(where, l - 1), self._apart(where, l)
+        if where not in self._weights:
+            self._weights[where] = self._look_up(where)
+        for layer in (l - 1, l):
+            if (where, layer) not in self._apart:
+                self._apart[where, layer] = self._less_mean(self._weights[where], layer)
+        return self._apart[where, l - 1], self._apart[where, l]
 
-    def _make_apart(self, where: int, l: int) -> Tensor:
+    def _less_mean(self, weights: Tensor, l: int) -> Tensor:
         x = self._acts.x[l]
         candidates = torch.cat([x, self._recalled[l]], -2) if self._settings.memory else x
-        return (x - self._weights(where) @ candidates) * self._spread[l]  # a mean less a mean: no other to subtract
+        return (x - weights @ candidates) * self._spread[l]  # a mean less a mean: no other to subtract
 
-    def _make_weights(self, where: int) -> Tensor:
+    def _look_up(self, where: int) -> Tensor:
         scale = self._spread[where] if where else 1.0  # distances between inputs are taken as these are
         x, k = self._acts.x[where] * scale, self._settings.neighbours
         if not self._settings.memory:

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from metarules._checks import check_names
 from metarules.base_model import BaseModelState, LayerState, forward_unchecked
 from metarules.update_rule.contract import Batch, Trace, UpdateRule
 from metarules.update_rule.learned import Contributions, LearnedRule, factors
@@ -101,10 +102,12 @@ class LocalRule(LearnedRule):
     def take(self, other: UpdateRule) -> None:
         """As for every rule; terms that `other` lacks keep what they start at."""
         theta: dict[str, Tensor] = dict(other.named_parameters())
-        if isinstance(other, LocalRule) and set(other.term_names) < set(self.term_names):
+        if isinstance(other, LocalRule):
+            check_names("other.settings.terms", other.term_names, self.term_names)
             at = torch.tensor([self.term_names.index(name) for name in other.term_names])
             for name, p in self.named_parameters():
-                if name in theta and name.endswith(("coefficients", "gates")):
+                of_terms = name in theta and name.endswith(("coefficients", "gates"))
+                if of_terms and theta[name].shape[:-1] == p.shape[:-1]:
                     theta[name] = p.detach().index_copy(-1, at.to(p.device), theta[name].detach().to(p))
         self._take(other, theta)
 
