@@ -12,6 +12,7 @@ The fixtures `lesson_lab`, `first_run`, `opened_widget` and `widget` of conftest
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -184,6 +185,16 @@ def check_interrupt(lab: LabPage) -> None:
 def faint(lab: LabPage) -> list[tuple[str, float]]:
     """Text in the outputs, widgets among them, that cannot be read well in the theme of the moment."""
     return [(text, ratio) for text, ratio in lab.contrasts(".jp-OutputArea-output") if ratio < CONTRAST]
+
+
+def check_gif(widget: Widget, server: LabServer, name: str, frames: int) -> None:
+    """The button writes a film of so many frames, which is then removed."""
+    widget.lab.timed(
+        lambda: widget.lab.click("metarules-gif"), widget.says(rf"^Wrote {re.escape(name)}: {frames} frames")
+    )
+    written = server.notebooks / name
+    assert written.read_bytes()[:6] == b"GIF89a"
+    written.unlink()
 
 
 def measure_redraw(lab: LabPage, slider: str, pictures: str, what: str, report: Report, repeats: int = REPEATS) -> None:

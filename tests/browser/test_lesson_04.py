@@ -125,10 +125,7 @@ def test_a_bad_number_is_answered_with_a_sentence(widget: Turning) -> None:
 def test_a_film_is_written(widget: Turning, lab_server: LabServer) -> None:
     lab = widget.lab
     lab.unfold("metarules-fold")
-    lab.timed(lambda: lab.click("metarules-gif"), widget.says(r"^Wrote v_turns_to_w\.gif: 26 frames"))
-    written = lab_server.notebooks / "v_turns_to_w.gif"
-    assert written.read_bytes()[:6] == b"GIF89a"
-    written.unlink()
+    lesson.check_gif(widget, lab_server, "v_turns_to_w.gif", frames=26)
 
 
 class TestLesson(lesson.EveryLesson):
