@@ -25,8 +25,8 @@ def check_without(guess: Any, with_all: float, without: float) -> Feedback:
         guess,
         without - 0.03,
         without + 0.03,
-        f"measured: {with_all:.2f} with all terms, {without:.2f} without hebb. Another term does the same work better.",
-        "higher than that. Look at the shares again: which other term pushes the same way as hebb, and harder?",
+        f"measured: {with_all:.2f} with all terms, {without:.2f} without hebb. Other terms do much of the same work.",
+        "higher than that. Look at the shares again: which other terms push the same way as hebb?",
         "lower than that: nothing here reaches so high.",
     )
     if not answer.right and isinstance(guess, (int, float)) and guess > 1:
