@@ -216,7 +216,7 @@ PRESETS: dict[str, Plan] = {
         keep=KeepSettings(validate_every=150),  # at the start and at the end: one takes ten seconds
         preset="demo",
     ),
-    # An hour and a half of one core, from random theta.
+    # Two hours of one busy core, from random theta.
     "laptop": _LAPTOP,
     "further": _FURTHER,
     # The same second phase with one more term, which asks for neighbours.
