@@ -287,7 +287,7 @@ def test_off_it_is_the_rule_of_before_and_files_know_it(tmp_path: Path) -> None:
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
     save_rule(rule(), tmp_path / "r.safetensors", {"note": "test"})
     assert load_rule(tmp_path / "r.safetensors").settings == SETTINGS
-    shipped = load_rule("local").settings  # stored before there was such a term
+    shipped = load_rule("local").settings
     assert shipped.terms == LOCAL_TERMS and shipped.neighbours == 3
 
 
