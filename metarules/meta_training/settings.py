@@ -61,7 +61,7 @@ class MetaTrainingSettings:
     # of the meta-gradient: backprop, es or pes, see `meta_training.estimators`; paper: backprop; the others cost twice
     # the forward passes and are noisier on short unrolls
     estimator: str = "backprop"
-    # standard deviation of the noise on theta, for es and pes; ours: a twenty-fifth of the RMS of the shipped theta, 0.25
+    # standard deviation of the noise on theta, for es and pes; ours: a 25th of the RMS of the shipped theta, 0.25
     sigma: float = 0.01
     # inner steps whose intermediates are recomputed in the backward pass instead of being kept: the same gradient in
     # less memory, for a third more time; 0 keeps all, since a truncation of 8 fits into any memory
