@@ -94,6 +94,10 @@ class EveryLesson:
         keyboard.check_reset(widget)
 
     def test_work_shows_a_busy_sign_at_once_and_its_result_soon(self, widget: Widget, report: Report) -> None:
+        self.check_work(widget, report)
+
+    def check_work(self, widget: Widget, report: Report) -> None:
+        """A change of seed; another lesson's work may begin otherwise."""
         lab = widget.lab
         lab.unfold("metarules-fold")
         widget.prepare_work()
