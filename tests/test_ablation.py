@@ -12,6 +12,7 @@ from metarules.base_model import init_state
 from metarules.evaluation import ablation as module
 from metarules.evaluation.ablation import WHOLE, ablation, ablation_csv, ablation_table, main, rebuilt, variants
 from metarules.evaluation.held_out import validate
+from metarules.evaluation.stream import like_after_like
 from metarules.pretrained import load_rule, save_rule
 from metarules.tasks import Task
 from metarules.update_rule import LOCAL_INPUTS, LOCAL_TERMS, LocalRule, LocalRuleSettings
@@ -145,6 +146,14 @@ def test_rules_saved_with_and_without_the_switch_load(tmp_path: Path):
     assert load_rule("local").settings.top_signal is True, "the shipped card does not name it"
     path = save_rule(shaken(top_signal=False), tmp_path / "a.safetensors")
     assert load_rule(path).settings.top_signal is False
+
+
+def test_a_rule_that_knows_neighbours_has_rows_without_and_one_of_them_in_another_order(monkeypatch):
+    rule, seen = shaken(terms=("hebb", "slow"), memory=30), {}
+    monkeypatch.setattr(module, "validate", lambda r, task, order, **how: seen.update({r: order}) or torch.ones(2))
+    rows = {row.what for row in ablation(rule, {"a": tasks()})}
+    assert rows >= set(module.NEIGHBOURS)
+    assert [order for order in seen.values() if order is not None] == [like_after_like]
 
 
 def test_what_a_rule_does_without_has_no_row():

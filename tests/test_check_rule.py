@@ -164,6 +164,7 @@ STRICT = {"layer_stats": False, "softmax": False, "top_signal": False, "input_sc
         (LocalRule(LocalRuleSettings(terms=("hebb", "soft"), **{**STRICT, "softmax": True})), ("activity",)),
         (LocalRule(LocalRuleSettings(terms=("hebb", "lin_upper_psd"), **STRICT)), ("activity", "weights")),
         (LocalRule(LocalRuleSettings(terms=("hebb", "slow"), **STRICT)), ("inputs",)),
+        (LocalRule(LocalRuleSettings(terms=("hebb", "slow"), alike_in="stream", **STRICT)), ()),
         (FunctionRule(of_layers(lambda W, a, b: W / W.norm(dim=(-2, -1), keepdim=True))), ("weights",)),
     ],
     ids=lambda part: "-".join(part) or "none" if isinstance(part, tuple) else getattr(part, "label", ""),

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from metarules import load_dataset, load_rule, save_rule
 from metarules.base_model import BaseModelState, LayerState, freeze, init_state
+from metarules.evaluation.stream import like_after_like
 from metarules.update_rule import LOCAL_TERMS, LocalRule, LocalRuleSettings
 from metarules.update_rule.local import neighbours as module
 from metarules.update_rule.local import terms
-from metarules.update_rule.local.neighbours import neighbour_weights
+from metarules.update_rule.local.neighbours import neighbour_weights, trace_weights
 from metarules.update_rule.local.terms import LocalTermInputs, register_term
 
 DOUBLE = torch.float64
@@ -118,6 +119,21 @@ def test_the_memory_keeps_the_latest_inputs() -> None:
     assert torch.equal(phi.extra["memory"], torch.cat([batches[2], batches[1][:, :3]], 1))
     with pytest.raises(ValueError, match=r"phi.extra lacks memory; allowed: what rule.init_extra\(phi\) adds"):
         r(state(), batches[0])
+
+
+def test_in_a_stream_the_examples_before_are_the_neighbours() -> None:
+    x = noise(4, 2)
+    assert trace_weights(x, 1).tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
+    assert trace_weights(x, 2)[1:].tolist() == [[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0, 0.5, 0.5, 0]]
+
+
+def test_like_follows_like() -> None:
+    x = noise(3, 20, 4)
+    order = like_after_like(x)
+    for one, places in zip(x, order.tolist(), strict=True):
+        assert places[0] == 0 and sorted(places) == list(range(20))
+        for i, here in enumerate(places[:-1]):
+            assert places[i + 1] == min(places[i + 1 :], key=lambda j, here=here: float((one[here] - one[j]).norm()))
 
 
 # ---------------------------------------------------------------------------------------------- the terms
@@ -309,7 +325,9 @@ def test_another_term_may_ask_for_neighbours(monkeypatch: pytest.MonkeyPatch) ->
 def test_settings_refuse() -> None:
     with pytest.raises(ValueError, match=r"neighbours is 0; allowed: a whole number in \[1, inf\]"):
         LocalRuleSettings(neighbours=0)
-    with pytest.raises(ValueError, match="alike_in is 'above'; allowed: below, input, top"):
+    with pytest.raises(ValueError, match="alike_in is 'above'; allowed: below, input, stream, top"):
         LocalRuleSettings(alike_in="above")
+    with pytest.raises(ValueError, match="memory is 9 with alike_in stream"):
+        LocalRuleSettings(alike_in="stream", memory=9)
     with pytest.raises(ValueError, match="memory is -1; allowed"):
         LocalRuleSettings(memory=-1)

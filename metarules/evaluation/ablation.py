@@ -24,6 +24,7 @@ from metarules._files import csv_text, print_whole, text_table, write_atomically
 from metarules._threads import use_threads
 from metarules.base_model import WIDTHS
 from metarules.evaluation.held_out import N_TASKS, held_out, validate
+from metarules.evaluation.stream import like_after_like
 from metarules.pretrained import load_rule, own_modules
 from metarules.tasks import Task
 from metarules.update_rule import LOCAL_INPUTS, LocalRule, UpdateRule
@@ -41,6 +42,14 @@ LATERAL = {  # switch of `LocalRuleSettings` -> what it takes away
     "layer_stats": "the input layer_stats",
     "softmax": "input softmax and term soft",
 }
+NEIGHBOURS: dict[
+    str, dict[str, Any]
+] = {  # what a rule that knows each example's neighbours is given in their place -> settings
+    "neighbours: of the batch alone": {"memory": 0},
+    "neighbours: the example before, drawn at random": {"memory": 0, "alike_in": "stream", "neighbours": 1},
+    "neighbours: the example before, like after like": {"memory": 0, "alike_in": "stream", "neighbours": 1},
+}
+_ORDERS = {list(NEIGHBOURS)[-1]: like_after_like}  # of the examples of a batch
 _BACKWARD = {
     "identical": "V takes W's change",
     "separate": "V has terms of its own",
@@ -99,6 +108,8 @@ def variants(rule: UpdateRule) -> dict[str, LocalRule]:
     for mode in BACKWARD_UPDATES:
         if mode != s.backward_update:
             found[f"backward weights: {_BACKWARD[mode]}"] = rebuilt(rule, backward_update=mode)
+    if s.memory:
+        found |= {name: rebuilt(rule, **other) for name, other in NEIGHBOURS.items()}
     if s.top_signal:
         found["top signal (d^L = 0)"] = rebuilt(rule, top_signal=False)
     return found
@@ -154,7 +165,7 @@ def ablation(
     found = variants(rule)
     for i, (what, variant) in enumerate(found.items(), start=1):
         report(f"[{i}/{len(found)}] {what}")
-        scores = {kind: validate(variant, task, **how) for kind, task in tasks.items()}
+        scores = {kind: validate(variant, task, order=_ORDERS.get(what), **how) for kind, task in tasks.items()}
         whole = whole or scores
         rows.append(_row(what, scores, whole))
         keep(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +54,7 @@ def validate(
     batch_size: int = 200,
     labels_per_class: int = 10,
     seed: int = 0,
+    order: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Few-shot accuracy of a rule on held-out tasks, each with a base model of its own.
 
@@ -67,6 +68,8 @@ def validate(
         steps, batch_size: of the inner loop.
         labels_per_class: labelled examples of each class to fit; five times as many others are scored, in six turns.
         seed: of everything random.
+        order: of a batch x [tasks, batch, n_0], the row numbers [tasks, batch] in which its examples come; by default
+            as they were drawn, at random.
 
     Returns:
         Accuracy of each task [tasks]; chance for all where a base model diverged.
@@ -78,7 +81,10 @@ def validate(
     phi, _, generator = start(rule, task, sizes=(task.n_inputs, *widths), steps=steps, seed=seed)
     labelled = task.sample_labelled(labels_per_class, generator, N_SETS)
     try:
-        phi = unroll(rule, phi, (Batch(task.sample(batch_size, generator).x) for _ in range(steps)))
+        drawn = (task.sample(batch_size, generator).x for _ in range(steps))
+        phi = unroll(
+            rule, phi, (Batch(x if order is None else x.take_along_dim(order(x).unsqueeze(-1), -2)) for x in drawn)
+        )
         return few_shot(phi, labelled, task.n_classes)
     except (DivergenceError, SingularError):
         return torch.full(task.tasks, 1 / task.n_classes, dtype=task.x.dtype)

@@ -1,8 +1,8 @@
 """Which examples are most like which, and how a neuron's activity differs from that on its neighbours.
 
 Looked up only where a term asks for it, among the examples of the batch and, where a rule has a memory, among recent
-inputs that it carries in `phi.extra`. In a stream in which like follows like, a neuron's own trace would tell it the
-same; here the batch and the memory do.
+inputs that it carries in `phi.extra`. Or nothing is looked up: in a stream in which like follows like, a neuron's own
+trace of what came before tells it the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from metarules.update_rule.local.settings import LocalRuleSettings
 
 _ROUNDING = 32  # steps of rounding within which two distances count as equal: what products of 1000 inputs stay below
-ALIKE_IN = ("input", "below", "top")  # where distances are taken: the input, the layer below, the top layer
+# where distances are taken: the input, the layer below, the top layer; stream: nowhere, the examples before it in the
+# batch count as neighbours
+ALIKE_IN = ("input", "below", "top", "stream")
+_NOWHERE = -1
 
 
 class Neighbours:
@@ -40,7 +43,7 @@ class Neighbours:
 
     def apart(self, l: int) -> tuple[Float[Tensor, "*tasks batch lower"], Float[Tensor, "*tasks batch upper"]]:
         """Standardised activity of layers l - 1 and l, less its mean over the neighbours that layer l goes by."""
-        where = {"input": 0, "below": l - 1, "top": self._phi.depth}[self._settings.alike_in]
+        where = {"input": 0, "below": l - 1, "top": self._phi.depth, "stream": _NOWHERE}[self._settings.alike_in]
         if where not in self._weights:
             self._weights[where] = self._look_up(where)
         for layer in (l - 1, l):
@@ -54,6 +57,8 @@ class Neighbours:
         return (x - weights @ candidates) * self._spread[l]  # a mean less a mean: no other to subtract
 
     def _look_up(self, where: int) -> Tensor:
+        if where == _NOWHERE:
+            return trace_weights(self._acts.x[0], self._settings.neighbours)
         scale = self._spread[where] if where else 1.0  # distances between inputs are taken as these are
         x, k = self._acts.x[where] * scale, self._settings.neighbours
         if not self._settings.memory:
@@ -69,6 +74,14 @@ class Neighbours:
     def _recalled(self) -> tuple[Tensor, ...]:
         """What the layers now make of the memory, by the batch's statistics."""
         return frozen(self._phi, self._acts).layers_unchecked(self._phi.extra["memory"])
+
+
+def trace_weights(x: Float[Tensor, "*tasks batch n"], k: int) -> Float[Tensor, "batch batch"]:
+    """Row i averages over the k examples before example i, or all of them where there are fewer; row 0 is example 1."""
+    batch = x.shape[-2]
+    near = x.new_ones(batch, batch).tril(-1).triu(-k)
+    near[0, 1:2] = 1
+    return near.div_(near.sum(-1, keepdim=True))
 
 
 def empty_memory(phi: BaseModelState, size: int) -> BaseModelState:

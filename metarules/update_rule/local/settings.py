@@ -36,7 +36,7 @@ class LocalRuleSettings:
     temperature: float = 0.3  # temperature of the softmax over a layer's neurons at the start; it is learned
     neighbours: int = 3  # examples most like each one, where a term asks for them; ours: as first tried
     # where examples are alike: in the input, in the layer below or in the top layer (one signal from there to every
-    # layer)
+    # layer); stream: each is like those before it in the batch, and nothing is looked up
     alike_in: str = "input"
     # recent inputs that are remembered, in `phi.extra`, and looked through for neighbours beside the batch; 0: none
     memory: int = 0
@@ -66,6 +66,8 @@ class LocalRuleSettings:
             check_number(name, getattr(self, name), low=1, integer=True)
         check_number("memory", self.memory, low=0, integer=True)
         check_choice("alike_in", self.alike_in, ALIKE_IN)
+        if self.memory and self.alike_in == "stream":
+            raise ValueError(f"memory is {self.memory} with alike_in stream, which looks nothing up; allowed: 0")
         for name in ("lr", "temperature", "term_eps", "step_bound"):
             check_number(name, getattr(self, name), low=0, low_open=True)
         for name in ("hebb", "decorr", "soft", "slow", "learned", "bias"):
