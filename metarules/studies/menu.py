@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from metarules.classic_rules import CLASSIC_RULES
-from metarules.pretrained import KINDS, get_rule
+from metarules.pretrained import KINDS, get_rule, shipped_rules
 from metarules.update_rule import UpdateRule
 
 _KEPT: dict[str, UpdateRule] = {}  # rules of the reader's own, by what a menu calls them
@@ -53,21 +53,34 @@ def as_rule(rule: UpdateRule | str) -> UpdateRule:
 
 
 def rules_beside(rule: UpdateRule) -> dict[str, UpdateRule]:
-    """Rules to compare one with, by what a menu calls them: the reader's own, where a learned rule started, and all
-    hand-written rules.
+    """Rules to compare one with, by what a menu calls them: the reader's own, where a learned rule started, the other
+    shipped rules, and all hand-written rules.
 
     Args:
         rule: the one to compare with; a hand-written one is not offered once more.
     """
     others = {label: mine for label, mine in kept_rules().items() if mine is not rule}
-    for kind in KINDS.values():
-        seed = rule.card.get("seed", 0)  # theta's start was drawn from it; None where others drew it
-        if type(rule) is kind.rule and rule.card and isinstance(seed, int):
-            generator = torch.Generator().manual_seed(seed)
-            others["Where the learned rule started"] = kind.make(rule.settings, generator)
-    for name, classic in CLASSIC_RULES.items():
-        if type(rule) is not classic:
-            other = get_rule(name)
+    if (start := _start(rule)) is not None:
+        others["Where the learned rule started"] = start
+    for name in (*shipped_rules(), *CLASSIC_RULES):
+        other = get_rule(name)
+        same = other.card == rule.card if other.card else type(other) is type(rule)
+        if not same:
             label = other.menu_label
-            others[f"{label} ({name})" if label in others else label] = other
+            others[f"{label} ({name})" if label in (*others, rule.menu_label) else label] = other
     return others
+
+
+def _start(rule: UpdateRule) -> UpdateRule | None:
+    """Where a learned rule's card says that meta-training began; None where it does not, or the file has gone."""
+    seed = rule.card.get("seed", 0)  # theta's start was drawn from it; None where others drew it
+    kinds = [kind for kind in KINDS.values() if type(rule) is kind.rule and rule.card and isinstance(seed, int)]
+    if not kinds:
+        return None
+    start = kinds[0].make(rule.settings, torch.Generator().manual_seed(seed))
+    if before := rule.card.get("plan", {}).get("start"):
+        try:
+            start.take(get_rule(before))
+        except (ValueError, OSError):
+            return None
+    return start

@@ -86,8 +86,9 @@ class LocalRule(LearnedRule):
 
     @property
     def menu_label(self) -> str:
-        """Whether it has been meta-trained: then it has a card."""
-        return "The learned rule" if self.card else "The rule before meta-training"
+        """Whether it has been meta-trained, then it has a card, and whether it looks neighbours up."""
+        knows = " with neighbours" if self.settings.memory else ""
+        return f"The learned rule{knows}" if self.card else f"The rule{knows} before meta-training"
 
     @property
     def lr(self) -> Tensor:
