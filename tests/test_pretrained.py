@@ -170,7 +170,8 @@ def test_shipped_rules_load_teach_and_tell_their_story(name: str):
     # what a reader needs to judge the numbers: how it was made, how long it took, how it went, who looked at digits
     for key in ("what", "seed", "revision", "minutes", "meta_steps", "validation", "plan", "digits_reads"):
         assert key in rule.card, key
-    assert rule.card["validation"][-1]["glyphs"] > rule.card["validation"][0]["glyphs"]
+    first, *_, last = (sum(row.values()) - row["meta_step"] - row["minutes"] for row in rule.card["validation"])
+    assert last > first  # over all kinds of held-out data
     assert rule.recommended == InnerSettings(**rule.card["recommended"])
     folder = Path(metarules.__file__).parent / "pretrained" / "rules"
     assert json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) == rule.card
