@@ -1,7 +1,7 @@
 """Judge finished runs of one setting on held-out data alone, and put the best one's rule and run into the package.
 
     python tools/ship.py runs/local-1 runs/local-2 runs/local-3
-    python tools/ship.py --name neighbours runs/neighbours-1 runs/neighbours-2 runs/neighbours-3
+    python tools/ship.py --name neighbours --memory 1500 runs/neighbours-1 runs/neighbours-2 runs/neighbours-3
 
 Writes, beside the shipped rule: NAME_seeds.csv, the spread over the runs; NAME_held_out.csv, what the chosen rule,
 its start, and some baselines are worth on held-out tasks, by net and by inner steps. No digit is read here: the card's
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from metarules._files import csv_text, write_atomically
 from metarules._workers import Workers
+from metarules.evaluation.ablation import rebuilt
 from metarules.evaluation.baselines import baseline_features
 from metarules.evaluation.held_out import N_SETS, few_shot_features
 from metarules.meta_training import Judge, JudgeSettings
@@ -30,7 +31,7 @@ from metarules.pretrained import load_rule, save_rule
 from metarules.pretrained.own_modules import HELP, OPTION, import_modules
 from metarules.tasks import Task
 from metarules.tasks.distribution import DistributionSettings
-from metarules.update_rule import UpdateRule
+from metarules.update_rule import LocalRule, UpdateRule
 
 FOLDER = Path(__file__).resolve().parents[1] / "metarules" / "pretrained" / "rules"
 START = f"{SNAPSHOTS}/000000.safetensors"  # in a run's folder: theta before meta-training
@@ -107,9 +108,13 @@ def _baseline(name: str, held_out: Judge) -> dict[str, Tensor]:
     return scores
 
 
-def ship(run: Path, name: str) -> None:
+def ship(run: Path, name: str, memory: int | None = None) -> None:
     """Copy a run's rule, log and snapshots into the package."""
-    save_rule(load_rule(run / RULE), FOLDER / f"{name}.safetensors")
+    rule = load_rule(run / RULE)
+    if memory is not None and isinstance(rule, LocalRule):  # the command on the card says that of meta-training
+        rule = rebuilt(rule, memory=memory)
+        rule.card = load_rule(run / RULE).card
+    save_rule(rule, FOLDER / f"{name}.safetensors")
     there = FOLDER / f"{name}_run"
     if there.exists():
         shutil.rmtree(there)
@@ -123,6 +128,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs")
     parser.add_argument("--name", default="local", help="of the rule in the package (%(default)s)")
     parser.add_argument("--seeds-only", action="store_true", help="write NAME_seeds.csv and nothing else")
+    parser.add_argument("--memory", type=int, help="inputs that the shipped rule remembers, if not those of its run")
     parser.add_argument(OPTION, metavar="MODULE", help=HELP)
     given = parser.parse_args(import_modules(sys.argv[1:]))
     torch.set_num_threads(1)
@@ -131,8 +137,8 @@ def main() -> None:
     print(csv_text(rows), flush=True)
     if given.seeds_only:
         return
-    ship(best, given.name)
-    rules = {given.name: load_rule(best / RULE), "start": load_rule(best / START)}
+    ship(best, given.name, given.memory)
+    rules = {given.name: load_rule(given.name), "start": load_rule(best / START)}
     write_atomically(FOLDER / f"{given.name}_held_out.csv", csv_text(held_out_table(rules)).encode())
 
 
