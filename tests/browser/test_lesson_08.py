@@ -89,7 +89,7 @@ def test_another_snapshot_is_taught_once(widget: Snapshots, report: Report) -> N
     widget.prepare_work()
     here = widget.said()["rule"]
     for _ in range(4):
-        until = {"busy": widget.says("^Learning "), "result": widget.says(r"^The rule (?!" + here + r" \()")}
+        until = {"busy": widget.says("^Learning "), "result": widget.says(rf"^The rule (?!{here} \()")}
         times = lab.timed_all(lambda: lab.press_slider("metarules-snapshot", "ArrowLeft"), until)
         busy.append(times["busy"])
         result.append(times["result"])
@@ -99,7 +99,9 @@ def test_another_snapshot_is_taught_once(widget: Snapshots, report: Report) -> N
     assert report.add(lab.name, "busy sign of a new snapshot", busy, bound=lesson.BUSY_SIGN) < lesson.BUSY_SIGN
     assert report.add(lab.name, "result of a new snapshot", result, bound=lesson.RESULT) < lesson.RESULT
     known = [
-        lab.timed(lambda: lab.press_slider("metarules-snapshot", "ArrowRight"), widget.says(r"^The rule (?!" + here))
+        lab.timed(
+            lambda: lab.press_slider("metarules-snapshot", "ArrowRight"), widget.says(rf"^The rule (?!{here} \()")
+        )
     ]
     assert report.add(lab.name, "redraw of a known snapshot", known, bound=lesson.REDRAW) < lesson.REDRAW
 
