@@ -46,7 +46,7 @@ class Worker:
     """Does one piece of work at a time; starting another stops the one before, whose result is dropped.
 
     Args:
-        lock: held while a result is handed over, so that it never meets a callback half-way.
+        lock: held while a result or a report is handed over, so that neither meets a callback half-way.
     """
 
     def __init__(self, lock: Any) -> None:
@@ -122,4 +122,6 @@ class Worker:
             return
         job.told = now
         left = (now - job.started) / max(done, 1) * (total - done)
-        job.report(Report(done / max(total, 1), left))
+        with self._lock:
+            if job is self._job and not job.stop.is_set():  # else a callback has just said something newer
+                job.report(Report(done / max(total, 1), left))

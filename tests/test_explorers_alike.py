@@ -13,6 +13,7 @@ from metarules.plots import style
 from metarules.pretrained import save_rule
 from metarules.studies.evolution import Evolution, evolution
 from metarules.studies.example import example_of
+from metarules.studies.live_training import SHOWN, LiveSettings, LiveTraining
 from metarules.tasks import Dataset, Task, load_dataset, make_task
 from metarules.update_rule import LocalRule, LocalRuleSettings
 from metarules.widgets import (
@@ -149,3 +150,32 @@ def test_an_example_is_the_data_s(task: Task):
     with pytest.raises(ValueError, match="number is 1797"):
         example_of(task, 1797)
     assert style.PANEL[0] * 100 == 450  # 12 CSS pixels are the reach of a click
+
+
+@pytest.mark.parametrize("point", [3, 17])  # of batch a, of batch b
+def test_a_point_of_the_plane_is_a_digit_or_a_point(point: int, task: Task):
+    explorer = MetaObjectiveExplorer()  # K = 5: 15 points of batch a
+    explorer.panels["plane"].clicked = place_of(explorer, "plane", 0, point)
+    labels = torch.cat([explorer.pull.labels_a, explorer.pull.labels_b])
+    own = explorer.pull.class_names[int(labels[point])]
+    assert f"This dot is example {point}, class {own}." in explorer._peek.words.value
+    explorer.data_menu.value = "Digits 4, 7, 9, untaught net"
+    assert explorer.wait(60)
+    explorer.panels["plane"].clicked = place_of(explorer, "plane", 0, point)
+    shown = explorer.example_behind("plane", point)
+    assert shown.label == task.y[shown.number] == 4
+    assert f"This dot is image {shown.number}, class {shown.label}." in explorer._peek.words.value
+
+
+def test_a_dot_of_a_particle_is_of_its_own_task():
+    console = MetaTrainingConsole()
+    for particle in (0, 3):
+        console.panels["particles"].clicked = place_of(console, "particles", particle, 7)
+        label = int(console.run.looks[-1][particle].labels[7])
+        assert f"This dot is example 7, class {label}." in console._peek.words.value  # a recorded run has no images
+    live = LiveTraining(LiveSettings(mix="letters alone", meta_steps=1))
+    index, i = list(live.trainer.groups)[1], 1
+    its = live.trainer.groups[index].task.task(i)
+    shown = live.so_far().looks[0][SHOWN + i].example(5)
+    assert shown.label == its.y[5] and shown.image is not None
+    assert np.corrcoef(shown.image.ravel(), its.image(its.x[5]).numpy().ravel())[0, 1] > 0.999

@@ -498,6 +498,24 @@ def test_worker_drops_what_was_overtaken():
     assert worker.wait(0) and not worker.busy
 
 
+def test_a_report_never_comes_after_what_overtook_it():
+    lock = threading.RLock()
+    worker, reports, begun = Worker(lock), [], threading.Event()
+
+    def work(progress: Callable[[int, int], None], stop: threading.Event) -> None:
+        time.sleep(0.15)
+        begun.set()
+        progress(1, 2)  # passes its first look at once, and waits for the callback below
+
+    with lock:  # as a callback holds it
+        worker.start(work, lambda result, problem: None, reports.append)
+        assert begun.wait(5)
+        time.sleep(0.1)
+        assert not reports
+        worker.drop()
+    assert worker.wait(5) and not reports
+
+
 def test_a_shown_figure_carries_alt_text_and_a_png():
     picture = show(new_figure(2, 1), "an empty page")
     data, _ = picture._repr_mimebundle_()

@@ -154,6 +154,11 @@ class PlanePicture(Film):
                 self._ground = None  # names stand still from scene to scene
         return self.png(0), self.alt(0)
 
+    def clouds(self, frame: int) -> list[tuple[Axes, np.ndarray]]:
+        """As `Film.clouds`: batch a and then batch b, as one."""
+        s = self._scene
+        return [] if s is None else [(self._plane.axes, np.concatenate([s.points_a, s.points_b]))]
+
     def set_frame(self, frame: int) -> None:
         """Draw the scene of the moment."""
         if self._scene is None:

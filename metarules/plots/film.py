@@ -59,7 +59,12 @@ class Film:
 
     def dot_at(self, frame: int, across: float, down: float) -> int | None:
         """The number of the dot nearest to a place in the picture, both in shares of its size; None if none is near."""
-        for axes, points in self.clouds(frame):
+        found = self.hit(frame, across, down)
+        return None if found is None else found[1]
+
+    def hit(self, frame: int, across: float, down: float) -> tuple[int, int] | None:
+        """The number of the cloud and of its dot nearest to a place, as for `dot_at`."""
+        for cloud, (axes, points) in enumerate(self.clouds(frame)):
             box = axes.get_position()
             place = np.array([(across - box.x0) / box.width, (1 - down - box.y0) / box.height])
             if place.min() < 0 or place.max() > 1:
@@ -67,7 +72,7 @@ class Film:
             low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])
             inches = self.figure.get_size_inches() * (box.width, box.height)
             distances = np.linalg.norm(((points - low) / (high - low) - place) * inches, axis=1)
-            return int(distances.argmin()) if distances.min() <= _REACH else None
+            return (cloud, int(distances.argmin())) if distances.min() <= _REACH else None
         return None
 
     def alt(self, frame: int) -> str:

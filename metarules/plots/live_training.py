@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from metarules.plots import style
 from metarules.plots.film import Film
-from metarules.studies.live_training import SHOWN, LiveRun
+from metarules.studies.live_training import DOTS, SHOWN, LiveRun
 
 _BOX = (0.55, 0.45, 3.75, 2.05)  # inches, where the curves are
 _SMOOTHED = 10  # meta-steps that the line of the meta-loss is a mean of
@@ -170,16 +170,28 @@ class ParticlesFilm(Film):
         n = max(len(look) for look in run.looks)
         columns, rows = -(-n // SHOWN), min(n, SHOWN)
         side = min(4.3 / columns - 0.06, 2.7 / rows - 0.25)
+        self._squares: list[Axes] = []
         self._dots: list[Any] = []
         self._words: list[Any] = []
         for i in range(n):
             left, bottom = 0.1 + i // SHOWN * 4.3 / columns, 0.08 + (rows - 1 - i % SHOWN) * (side + 0.25)
             axes = style.bare(style.axes_at(figure, left, bottom, side, side))
             axes.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
+            self._squares.append(axes)
             self._dots.append(axes.scatter([0], [0], s=7, linewidths=0))
             place = (left + side / 2, bottom + side + 0.03)
             self._words.append(style.put_text(figure, *place, "", size=style.SMALL, ha="center", va="bottom"))
         super().__init__(figure, len(run.steps), [*self._dots, *self._words, self._corner])
+
+    def clouds(self, frame: int) -> list[tuple[Axes, np.ndarray]]:
+        """As `Film.clouds`, a cloud for each particle."""
+        looks = self.run.looks[frame]
+        return [(axes, thumb.points) for axes, thumb in zip(self._squares, looks, strict=False)]
+
+    def dot_at(self, frame: int, across: float, down: float) -> int | None:
+        """As `Film.dot_at`; the dots are numbered through all particles, `DOTS` to each."""
+        found = self.hit(frame, across, down)
+        return None if found is None else DOTS * found[0] + found[1]
 
     def set_frame(self, frame: int) -> None:
         """Show the particles of a frame."""

@@ -23,6 +23,7 @@ from metarules.meta_training.outer_loop import averaged_rule
 from metarules.meta_training.randomness import generator_for
 from metarules.meta_training.settings import ESTIMATOR_NAMES
 from metarules.meta_training.unrolls import Group
+from metarules.studies.example import Example, example_of
 from metarules.studies.planes import main_directions, turned_to
 from metarules.tasks import Task
 from metarules.tasks.task_form import WEIGHTS
@@ -106,6 +107,7 @@ class Thumb:
         age: inner steps so far.
         horizon: inner steps after which it starts anew.
         accuracy: few-shot accuracy on its own task, in [0, 1].
+        examples: what the points stand for [n]; () where only their classes are known, as in a recorded run.
     """
 
     points: np.ndarray
@@ -113,6 +115,11 @@ class Thumb:
     age: int
     horizon: int
     accuracy: float
+    examples: tuple[Example, ...] = ()
+
+    def example(self, number: int) -> Example:
+        """What a point stands for."""
+        return self.examples[number] if self.examples else Example(number, int(self.labels[number]), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +201,7 @@ class LiveTraining:
         self._judged_by = Judge(plan.data, JUDGE)
         self._held_out = {kind: [] for kind in self._judged_by.cases}
         self._bases: dict[tuple[int, int, int], np.ndarray] = {}
+        self._examples: dict[tuple[int, int, int], tuple[Example, ...]] = {}
         self._look()
         self._turn = False  # whether it is the held-out data's turn; the first point comes before the first judgement
         self._plan_judging(averaged_rule(self.trainer))
@@ -272,4 +280,7 @@ class LiveTraining:
             points = turned_to(points[None], self._bases[key][None])[0]
         self._bases[key] = points
         shown = points / max(np.abs(points).max(), 1e-12)
-        return Thumb(shown, y[:DOTS].numpy(), group.step, group.horizon, accuracy)
+        if key not in self._examples:
+            task = group.task.task(i)
+            self._examples[key] = tuple(example_of(task, number) for number in range(len(points)))
+        return Thumb(shown, y[:DOTS].numpy(), group.step, group.horizon, accuracy, self._examples[key])

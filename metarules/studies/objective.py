@@ -18,8 +18,9 @@ from metarules.base_model import forward
 from metarules.inner_loop import learn, start
 from metarules.meta_objective import MetaObjectiveSettings, RidgeScore, one_hot, ridge_cosine_score
 from metarules.pretrained import load_rule
+from metarules.studies.example import Example, example_of
 from metarules.studies.planes import main_directions
-from metarules.tasks import load_dataset, make_task
+from metarules.tasks import Task, load_dataset, make_task
 
 MOST_LABELS = 20  # K at most: more points of batch a would hide each other
 SCORED = 10  # points of batch b per class, as in the authors' code
@@ -30,6 +31,8 @@ HALVINGS = 8  # of a move that would not lower the loss
 RIDGES = tuple(10.0 ** (i / 5) for i in range(-15, 16))  # lambdas of the curve, 0.001 to 1000
 TAUGHT_STEPS = 50  # half of what the rule recommends: most of the way, for an answer within two seconds
 DIGITS = (4, 7, 9)  # three that random networks confuse
+
+_Drawn = tuple[Tensor, tuple[str, ...], Tensor | None]  # points, names of classes, rows of the digits
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "Cosine distance (the paper's)": {},
@@ -72,11 +75,14 @@ class Clouds:
         a: to fit [3, MOST_LABELS, 2], float64; the two axes together have unit variance.
         b: to score [3, SCORED, 2].
         class_names: what the classes are called.
+        rows: of the digits that the points stand for, a's before b's [3, MOST_LABELS + SCORED]; None where points are
+            all there is.
     """
 
     a: Tensor
     b: Tensor
     class_names: tuple[str, ...]
+    rows: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +142,10 @@ def make_clouds(name: str, seed: int = 0) -> Clouds:
     check_choice("data", name, DATA)
     check_number("seed", seed, low=0, high=2**31, integer=True)
     generator = torch.Generator().manual_seed(seed)
-    points, names = DATA[name](generator)
+    points, names, rows = DATA[name](generator)
     points = points - points.mean((0, 1))
     points = points / points.square().mean().sqrt()
-    return Clouds(points[:, :MOST_LABELS], points[:, MOST_LABELS:], names)
+    return Clouds(points[:, :MOST_LABELS], points[:, MOST_LABELS:], names, rows)
 
 
 def explore_objective(
@@ -264,46 +270,68 @@ def _spanned(targets: Tensor, features: Tensor) -> Tensor:
     return targets.expand(*features.shape[:-1], targets.shape[-1])
 
 
-def _round(generator: torch.Generator) -> tuple[Tensor, tuple[str, ...]]:
+def example_in(clouds: Clouds, labels_per_class: int, point: int) -> Example:
+    """What a point of the plane stands for, counted through batch a and then batch b.
+
+    Args:
+        clouds: see `make_clouds`.
+        labels_per_class: K, as for `explore_objective`.
+        point: 0 .. 3 K + 3 SCORED - 1.
+    """
+    in_a = labels_per_class * len(clouds.class_names)
+    label, place = divmod(point, labels_per_class) if point < in_a else divmod(point - in_a, SCORED)
+    if clouds.rows is None:
+        return Example(point, int(clouds.class_names[label]), None)
+    return example_of(_digit_task(), int(clouds.rows[label, place if point < in_a else MOST_LABELS + place]))
+
+
+def _round(generator: torch.Generator) -> _Drawn:
     angles = torch.tensor([0.5, 0.5 + 2 / 3, 0.5 + 4 / 3], dtype=torch.float64) * math.pi
     return _blobs(torch.stack([angles.cos(), angles.sin()], -1), 0.75, generator)
 
 
-def _row(generator: torch.Generator) -> tuple[Tensor, tuple[str, ...]]:
+def _row(generator: torch.Generator) -> _Drawn:
     centres = torch.tensor([[-1.2, -0.25], [0.0, 0.0], [1.2, 0.25]], dtype=torch.float64)
     return _blobs(centres, 0.4, generator)
 
 
-def _blobs(centres: Tensor, deviation: float, generator: torch.Generator) -> tuple[Tensor, tuple[str, ...]]:
+def _blobs(centres: Tensor, deviation: float, generator: torch.Generator) -> _Drawn:
     noise = torch.randn(len(centres), MOST_LABELS + SCORED, 2, generator=generator, dtype=torch.float64)
-    return centres[:, None] + deviation * noise, tuple(str(c) for c in range(len(centres)))
+    return centres[:, None] + deviation * noise, tuple(str(c) for c in range(len(centres))), None
+
+
+@functools.cache
+def _digit_task() -> Task:
+    return make_task(load_dataset("digits"), generator=torch.Generator().manual_seed(0))
 
 
 @functools.cache
 def _digit_features(taught: bool) -> tuple[Tensor, Tensor]:
-    """A base model's top layer for the three digits, before or after learning by a rule, with their labels."""
+    """A base model's top layer for the three digits, before or after learning by a rule, with their rows."""
     generator = torch.Generator().manual_seed(0)
     rule = load_rule("local")
     task = make_task(load_dataset("digits"), generator=generator)
     phi, how, _ = start(rule, task, steps=TAUGHT_STEPS, generator=generator)
     if taught:
         phi = learn(rule, phi, task, steps=how.steps, batch_size=how.batch_size, generator=generator).state
-    chosen = torch.isin(task.y, torch.tensor(DIGITS))
-    return forward(phi, task.x).features.detach().double()[chosen], task.y[chosen]
+    chosen = torch.isin(task.y, torch.tensor(DIGITS)).nonzero()[:, 0]
+    return forward(phi, task.x).features.detach().double()[chosen], chosen
 
 
-def _digits(generator: torch.Generator, taught: bool) -> tuple[Tensor, tuple[str, ...]]:
+def _digits(generator: torch.Generator, taught: bool) -> _Drawn:
     """Two principal components of one base model's features; the generator only draws which images are shown."""
-    features, y = _digit_features(taught)
+    features, rows_of = _digit_features(taught)
+    y = _digit_task().y[rows_of]
     features = features - features.mean(0)
     drawn = []
     for digit in DIGITS:
         rows = (y == digit).nonzero()[:, 0]
         drawn.append(rows[torch.randperm(len(rows), generator=generator)[: MOST_LABELS + SCORED]])
-    return (features @ main_directions(features).T)[torch.stack(drawn)], tuple(map(str, DIGITS))
+    shown = torch.stack(drawn)
+    return (features @ main_directions(features).T)[shown], tuple(map(str, DIGITS)), rows_of[shown]
 
 
-DATA: dict[str, Callable[[torch.Generator], tuple[Tensor, tuple[str, ...]]]] = {
+DATA: dict[str, Callable[[torch.Generator], _Drawn]] = {
     "Three clouds": _round,
     "Three clouds in a row": _row,
     "Digits 4, 7, 9, untaught net": functools.partial(_digits, taught=False),

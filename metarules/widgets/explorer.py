@@ -29,7 +29,7 @@ import ipywidgets as widgets
 from metarules._checks import check_names
 from metarules._work import Progress
 from metarules.plots import Film
-from metarules.studies.example import example_of
+from metarules.studies.example import Example, example_of
 from metarules.tasks import Task
 from metarules.widgets.base import Explorable
 from metarules.widgets.own_data import OwnData, Source
@@ -182,8 +182,8 @@ class Explorer(Explorable, Generic[Run]):
         """What `as_code` writes besides settings and options, or otherwise than they stand: literals, for `restore`."""
         return {}
 
-    def example_behind(self, panel: str, dot: int) -> tuple[Task, int]:
-        """What a dot of one of the panels in `dotted` stands for: a single task and a row of it."""
+    def example_behind(self, panel: str, dot: int) -> tuple[Task, int] | Example:
+        """What a dot of one of the panels in `dotted` stands for: a single task and a row of it, or the example."""
         raise NotImplementedError(f"{type(self).__name__} must define example_behind")
 
     def first_frame(self, view: View[Run]) -> int:
@@ -383,7 +383,8 @@ class Explorer(Explorable, Generic[Run]):
         """Show the example behind the dot that was clicked."""
         film, place = self.film(self._view, panel), self.panels[panel].clicked[:2]
         dot = film.dot_at(self.place_in_film(), *place)
-        self._peek.show(None if dot is None else example_of(*self.example_behind(panel, dot)))
+        found = None if dot is None else self.example_behind(panel, dot)
+        self._peek.show(example_of(*found) if isinstance(found, tuple) else found)
 
     def place_in_film(self) -> int:
         """The frame of the films that is shown: by default that of the run."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import ipywidgets as widgets
 
@@ -12,12 +12,14 @@ from metarules._work import Progress
 from metarules.meta_objective import MetaObjectiveSettings
 from metarules.plots.feature_plane import PlanePicture, reach_of
 from metarules.plots.ridge_scores import AnswersPicture, CurvesPicture
+from metarules.studies.example import Example
 from metarules.studies.objective import (
     DATA,
     MOST_LABELS,
     RIDGES,
     VARIANTS,
     Descent,
+    example_in,
     explore_objective,
     make_clouds,
     objective,
@@ -53,6 +55,8 @@ class MetaObjectiveExplorer(Explorer[Descent]):
     Raises:
         ValueError, TypeError: arguments out of range; once open, a widget complains in its status line instead.
     """
+
+    dotted: ClassVar[Sequence[str]] = ("plane",)
 
     def __init__(
         self,
@@ -165,6 +169,19 @@ class MetaObjectiveExplorer(Explorer[Descent]):
         """Show features that have not moved."""
         self._reach = reach_of(*(scene_of(view.run, move) for move in self.steps_of(view.run)))
         super().open_view(view)
+
+    def film(self, view: View[Descent], panel: str) -> PlanePicture:
+        """The picture with dots, as it stands."""
+        return self._plane
+
+    def place_in_film(self) -> int:
+        """Each scene is drawn anew: it has one frame."""
+        return 0
+
+    def example_behind(self, panel: str, dot: int) -> Example:
+        """As `Explorer.example_behind`: a digit, or a point without an image."""
+        shown = self._view.settings
+        return example_in(make_clouds(shown["data"], shown["seed"]), shown["labels"], dot)
 
     def picture(self, view: View[Descent], panel: str, frame: int) -> tuple[bytes, str]:
         """PNG and alternative text of a panel after some moves."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,8 +14,10 @@ from metarules._work import Progress, Stopped
 from metarules.meta_training.settings import ESTIMATOR_NAMES
 from metarules.plots.live_training import HeldOutFilm, LossFilm, NormFilm, ParticlesFilm
 from metarules.pretrained import save_rule
+from metarules.studies.example import Example
 from metarules.studies.live_record import load_run
 from metarules.studies.live_training import (
+    DOTS,
     LIVE_PRESETS,
     MIXES,
     STARTS,
@@ -67,6 +70,7 @@ class MetaTrainingConsole(Explorer[LiveRun]):
         InnerLoopExplorer(console.rule, task)
     """
 
+    dotted: ClassVar[Sequence[str]] = ("particles",)
     _open: ClassVar[list[Any]] = []  # the console that trains, if any: a second one's Start, or Run All, pauses it
 
     def __init__(self, recorded: LiveRun | None = None) -> None:
@@ -265,6 +269,11 @@ class MetaTrainingConsole(Explorer[LiveRun]):
         self.set_quietly(self.start_button, description=text)
 
     # ---- telling
+
+    def example_behind(self, panel: str, dot: int) -> Example:
+        """As `Explorer.example_behind`: of the particle's own task; a recorded run knows its classes alone."""
+        particle, number = divmod(dot, DOTS)
+        return self.run.looks[self._frame][particle].example(number)
 
     def _label(self) -> str:
         if self.live is None:
