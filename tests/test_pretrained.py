@@ -176,7 +176,8 @@ def test_shipped_rules_load_teach_and_tell_their_story(name: str):
     folder = Path(metarules.__file__).parent / "pretrained" / "rules"
     assert json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) == rule.card
     x = torch.rand(50, 64, generator=torch.Generator().manual_seed(0))
-    unroll(rule, init_state((64, 32, 32), generator=torch.Generator().manual_seed(1)), [x] * 3).validate()
+    phi = rule.init_extra(init_state((64, 32, 32), generator=torch.Generator().manual_seed(1)))
+    unroll(rule, phi, [x] * 3).validate()
 
 
 def test_a_package_without_shipped_rules_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
