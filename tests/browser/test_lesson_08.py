@@ -5,6 +5,8 @@ The tests share one page and one kernel; each finds the widget reset.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from . import lesson
@@ -135,6 +137,8 @@ def test_a_film_is_written(widget: Snapshots, lab_server: LabServer) -> None:
 
 class TestLesson(lesson.EveryLesson):
     """What every lesson must show."""
+
+    runs: ClassVar[int] = 2  # of the two snapshots side by side
 
     def check_work(self, widget: Widget, report: Report) -> None:
         super().check_work(Learned(widget.lab), report)

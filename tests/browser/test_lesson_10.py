@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import ClassVar
 
 import pytest
 
@@ -153,3 +154,5 @@ def test_a_click_on_a_dot_shows_its_image_and_class(widget: Pair, panel: str) ->
 
 class TestLesson(lesson.EveryLesson):
     """What every lesson must show."""
+
+    runs: ClassVar[int] = 2  # of the two rules side by side
