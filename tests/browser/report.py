@@ -17,7 +17,7 @@ from statistics import median
 
 import numpy as np
 
-PACE_WORK = 0.029  # seconds: what `pace` does takes on the two quiet cores that the bounds are for, median of 200
+PACE_WORK = 0.019  # seconds: what `pace` does takes on the two quiet cores that the bounds are for, median of 200
 PACE_TRIES = 9
 
 
