@@ -112,8 +112,8 @@ def ship(run: Path, name: str, memory: int | None = None) -> None:
     """Copy a run's rule, log and snapshots into the package."""
     rule = load_rule(run / RULE)
     if memory is not None and isinstance(rule, LocalRule):  # the command on the card says that of meta-training
-        rule = rebuilt(rule, memory=memory)
-        rule.card = load_rule(run / RULE).card
+        card, rule = rule.card, rebuilt(rule, memory=memory)
+        rule.card = card
     save_rule(rule, FOLDER / f"{name}.safetensors")
     there = FOLDER / f"{name}_run"
     if there.exists():

@@ -42,14 +42,15 @@ LATERAL = {  # switch of `LocalRuleSettings` -> what it takes away
     "layer_stats": "the input layer_stats",
     "softmax": "input softmax and term soft",
 }
-NEIGHBOURS: dict[
-    str, dict[str, Any]
-] = {  # what a rule that knows each example's neighbours is given in their place -> settings
+_STREAM = {"memory": 0, "alike_in": "stream", "neighbours": 1}
+_LIKE_AFTER_LIKE = "neighbours: the example before, like after like"
+# what a rule that looks neighbours up is given in their place -> settings
+NEIGHBOURS: dict[str, dict[str, Any]] = {
     "neighbours: of the batch alone": {"memory": 0},
-    "neighbours: the example before, drawn at random": {"memory": 0, "alike_in": "stream", "neighbours": 1},
-    "neighbours: the example before, like after like": {"memory": 0, "alike_in": "stream", "neighbours": 1},
+    "neighbours: the example before, drawn at random": _STREAM,
+    _LIKE_AFTER_LIKE: _STREAM,
 }
-_ORDERS = {list(NEIGHBOURS)[-1]: like_after_like}  # of the examples of a batch
+_ORDERS = {_LIKE_AFTER_LIKE: like_after_like}  # of the examples of a batch
 _BACKWARD = {
     "identical": "V takes W's change",
     "separate": "V has terms of its own",

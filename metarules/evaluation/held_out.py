@@ -82,9 +82,9 @@ def validate(
     labelled = task.sample_labelled(labels_per_class, generator, N_SETS)
     try:
         drawn = (task.sample(batch_size, generator).x for _ in range(steps))
-        phi = unroll(
-            rule, phi, (Batch(x if order is None else x.take_along_dim(order(x).unsqueeze(-1), -2)) for x in drawn)
-        )
+        if order is not None:
+            drawn = (x.take_along_dim(order(x).unsqueeze(-1), -2) for x in drawn)
+        phi = unroll(rule, phi, map(Batch, drawn))
         return few_shot(phi, labelled, task.n_classes)
     except (DivergenceError, SingularError):
         return torch.full(task.tasks, 1 / task.n_classes, dtype=task.x.dtype)

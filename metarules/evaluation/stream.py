@@ -14,7 +14,7 @@ def like_after_like(x: Float[Tensor, "*tasks batch n"]) -> Int[Tensor, "*tasks b
         x: examples.
 
     Returns:
-        Row numbers: `x.gather(-2, order.unsqueeze(-1).expand_as(x))` are the examples in their new order.
+        Row numbers: `x.take_along_dim(order.unsqueeze(-1), -2)` are the examples in their new order.
     """
     away = torch.cdist(x, x)
     away[..., 0] = float("inf")
