@@ -6,7 +6,7 @@
 #   make test PYTHON=python3.12           another Python to build .venv with
 PYTHON ?= python3
 
-.PHONY: help setup lab test test-slow lint notebooks bench
+.PHONY: help setup lab test test-slow lint notebooks figures bench site slides
 
 help:
 	@$(PYTHON) start.py --help
@@ -29,5 +29,14 @@ lint:
 notebooks:
 	@$(PYTHON) start.py notebooks $(NOTEBOOK_ARGS)
 
+figures:
+	@$(PYTHON) start.py figures
+
 bench:
 	@$(PYTHON) start.py bench $(BENCH_ARGS)
+
+site:
+	@$(PYTHON) start.py site $(SITE_ARGS)
+
+slides:
+	@$(PYTHON) start.py slides $(SLIDES_ARGS)

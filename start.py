@@ -13,6 +13,7 @@ Environment variables:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -28,8 +29,12 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "metarules-stamp.json"
 LESSON_0 = ROOT / "notebooks" / "00_start_here.ipynb"
+UPLOAD = 120_000_000  # bytes of one message: the largest file that `read_dataset` takes; Jupyter's own limit is 10 MB
 OLDEST_PYTHON = (3, 11)  # as in pyproject.toml
 CELL_SECONDS = 120  # a lesson's cells take under 30 s; nbval itself would wait 2,000
+
+DURATIONS = ["--durations=10", "--durations-min=1"]
+NOTHING_CHOSEN = 5  # pytest's exit status if no test fits the options
 
 COMMANDS = {
     "setup": "set up .venv and stop",
@@ -38,6 +43,9 @@ COMMANDS = {
     "test-slow": "what takes minutes, and every lesson in a real browser",
     "lint": "ruff and mypy alone",
     "notebooks": "run every notebook and store its outputs (--check: only compare)",
+    "site": "build the site, every lesson with its films, into build/site (two minutes)",
+    "figures": "draw what the paper's figures are about, from our own numbers, into figures/paper (PNG and SVG)",
+    "slides": "every lesson as slides, one HTML file each, into build/slides",
     "bench": "what a step costs on this machine, in five to ten minutes (--quick: two; --plot: with a picture)",
 }
 
@@ -55,6 +63,8 @@ def main() -> int:
         return complain(
             f"this is Python {sys.version.split()[0]}; allowed: {wanted} or newer (make lab PYTHON=python3.12)"
         )
+    if command == "lint" and {"-h", "--help"} & set(rest):
+        parser.parse_args(["--help"])
     failed = set_up()
     if failed or command == "setup":
         return failed
@@ -63,11 +73,17 @@ def main() -> int:
     if command == "test":
         return test(rest)
     if command == "test-slow":
-        return run_python("-m", "pytest", "-m", "slow or browser", "--durations=10", "--durations-min=1", *rest)
+        return test_slow(rest)
     if command == "lint":
         return lint()
+    if command == "site":
+        return run_python("-m", "sphinx", "-W", "--keep-going", "-c", "website", *rest, ".", "build/site")
+    if command == "slides":
+        return run_python("website/slides.py", "build/slides", *rest)
     if command == "bench":
         return run_python("-m", "benchmarks", *rest)
+    if command == "figures":
+        return run_python("tools/paper_figures.py", *rest)
     return run_python("tools/notebooks.py", *rest)
 
 
@@ -77,7 +93,9 @@ def main() -> int:
 def set_up() -> int:
     """Create `.venv` and install into it, unless its stamp says that this has been done; 0 if all is well."""
     wanted = stamp()
-    found = json.loads(STAMP.read_text(encoding="utf-8")) if STAMP.exists() else {}
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError):  # none yet, or one that was cut short: it is made anew
+        found = dict(json.loads(STAMP.read_text(encoding="utf-8")))
     if found == wanted and PYTHON.exists():
         return 0
     say(f"Setting up {VENV.name} (once; a few minutes and about 1.5 GB) ...")
@@ -120,7 +138,7 @@ def install() -> int:
     """Install the package, editable, with all its extras at the versions of constraints.txt."""
     pip = [str(PYTHON), "-m", "pip", "install", "-c", "constraints.txt"]
     if not sys.stdout.isatty():
-        pip.append("-qq")  # a terminal shows progress; a log needs errors alone
+        pip.append("-q")  # a terminal shows progress; a log needs warnings and errors, lost connections among them
     source: list[str] = []
     if index := os.environ.get("METARULES_TORCH_INDEX"):
         source = ["--extra-index-url", index]
@@ -179,7 +197,12 @@ def lab(rest: list[str]) -> int:
     if not LESSON_0.exists():
         return complain(f"{LESSON_0.relative_to(ROOT)} is missing; is this a complete copy of the repository?")
     root = ["--allow-root"] if sys.platform == "linux" and os.geteuid() == 0 else []  # it refuses root otherwise
-    return run_python("-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", *root, *rest, str(LESSON_0))
+    settings = [
+        f"--ServerApp.root_dir={ROOT}",
+        f"--LabApp.default_url=/lab/tree/{LESSON_0.relative_to(ROOT).as_posix()}",  # what it prints leads there, too
+        f"--ServerApp.tornado_settings={{'websocket_max_message_size': {UPLOAD}}}",  # more ends the connection, unsaid
+    ]
+    return run_python("-m", "jupyterlab", *settings, *root, *rest)
 
 
 def lint() -> int:
@@ -197,13 +220,27 @@ def test(rest: list[str]) -> int:
     if linted:
         say("Lint or types failed, see above; the tests run all the same.")
     say("Left out here: tests marked slow or browser. `make test-slow` runs them.")
-    workers = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     lessons = ["notebooks"] if list((ROOT / "notebooks").glob("*.ipynb")) else []
-    options = ["-m", "not slow and not browser", "-n", str(workers), "--dist", "loadfile"]
-    options += ["--durations=10", "--durations-min=1"]
+    options = ["-m", "not slow and not browser", *side_by_side(), *DURATIONS]
     nbval = ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
     tested = run_python("-m", "pytest", *options, *nbval, *rest, "tests", *lessons)
     return linted or tested
+
+
+def test_slow(rest: list[str]) -> int:
+    """What takes minutes, side by side; then the browser tests, which measure times and want a quiet machine."""
+    ends = [
+        run_python("-m", "pytest", "-m", "slow and not browser", *side_by_side(), *DURATIONS, *rest),
+        run_python("-m", "pytest", "-m", "browser", *DURATIONS, *rest),
+    ]
+    failed = [end for end in ends if end not in (0, NOTHING_CHOSEN)]
+    return failed[0] if failed else min(ends)  # options of the user's may choose from one part alone
+
+
+def side_by_side() -> list[str]:
+    """pytest's options for as many files at once as there are cores, up to four."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ["-n", str(min(4, cores)), "--dist", "loadfile"]
 
 
 # ---- small change

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from benchmarks.fitting import Row
 from benchmarks.measure import AXES
 from benchmarks.report import machine_line, sizes
 from metarules.plots import style
 
 COLOURS = {"local": style.FORWARD, "paper": style.BACKWARD}
+RULE_SHADES = ("#7fb8dd", style.FORWARD, "#00304f")  # nets of the rule, narrow to deep
 MARKERS = {"local": "o", "paper": "s"}
 SIDE, GAP, LEFT, BOTTOM, HEIGHT, HEAD = 1.68, 0.16, 0.62, 0.46, 1.9, 1.12  # inches
 
@@ -67,3 +70,40 @@ def cost_figure(results: dict[str, Any]) -> Figure:
 def _bases(rows: list[dict[str, Any]]) -> str:
     """What the sizes are that stay."""
     return ";  ".join({row["rule"]: sizes(row).replace(" ", ": ", 1) for row in rows}.values())
+
+
+def fitting_figure(rows: Sequence[Row]) -> Figure:
+    """Seconds of learning, and accuracy, against the number of examples, a line for each choice.
+
+    Args:
+        rows: what `fitting.run` returned.
+    """
+    names = list(dict.fromkeys(row.choice for row in rows))
+    figure = style.new_figure(9.8, 3.6)
+    style.put_text(figure, 0.1, 3.51, "Learning without labels from N examples of handwriting", size=style.TITLE,
+                   weight="bold", va="top")  # fmt: skip
+    said = "held-out characters, 8 x 8; 10 labels a class, on 2,000 other examples; " + rows[0].machine
+    style.put_text(figure, 0.1, 3.27, said, size=style.SMALL, color=style.MUTED, va="top")
+    panels = {}
+    for i, (field, label) in enumerate((("seconds", "seconds of learning"), ("accuracy", "accuracy"))):
+        panels[field] = style.axes_at(figure, 0.65 + 3.15 * i, 0.5, 2.45, 2.35)
+        style.quiet_axes(panels[field], "examples N", label)
+        panels[field].set_xscale("log")
+    panels["seconds"].set_yscale("log")
+    rules = [name for name in names if name.startswith("local")]
+    for name in names:
+        done = [row for row in rows if row.choice == name and not row.why]
+        rule = name in rules
+        k = (rules if rule else [n for n in names if n not in rules]).index(name)
+        look: dict[str, Any] = {
+            "color": RULE_SHADES[k // 2 % len(RULE_SHADES)] if rule else style.class_colour(k + 1),
+            "marker": "o" if rule else style.CLASS_MARKERS[k + 1],
+            "linestyle": "--" if rule and k % 2 == 0 else "-",
+        }
+        for field, axes in panels.items():
+            values = [getattr(row, field) for row in done]
+            axes.plot([row.examples for row in done], values, markersize=3.5, linewidth=1.3, label=name, **look)
+    handles, labels = panels["seconds"].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="center left", bbox_to_anchor=(6.4 / 9.8, 0.45), fontsize=style.SMALL,
+                  frameon=False)  # fmt: skip
+    return figure

@@ -12,6 +12,7 @@ from benchmarks import machine, measure
 from benchmarks.cases import PASSES, Case, laptop, paper, wide
 from benchmarks.child import check_out
 from benchmarks.measure import VERSIONS, Options, Sweep, sweeps
+from benchmarks.script import plain_script
 
 AGAINST = 64  # tasks up to which the first version is timed too: beyond, it needs gigabytes and most of the minutes
 TERMS = (("slow", 0), ("slow", 500), ("covariance", 0))  # and inputs in memory; 500: preset neighbours
@@ -31,6 +32,7 @@ class Plan:
     processes: tuple[Case, ...] = ()  # three ways to use several cores
     particles: tuple[int, ...] = ()  # meta-training's pace with so many tasks at once
     sweeps: tuple[Sweep, ...] = ()  # how cost grows
+    script: tuple[int, ...] = ()  # inner steps of a plain script, in which nobody said how many threads to use
     children: int = 0  # processes that measure the start
 
 
@@ -47,6 +49,7 @@ def full() -> Plan:
         processes=(laptop(),),
         particles=(1, 4, 16, 64),
         sweeps=(*sweeps("local"), *sweeps("paper")),
+        script=(100,),
         children=3,
     )
 
@@ -111,6 +114,7 @@ def run(plan: Plan, options: Options, say: Callable[[str], None] = lambda text: 
                 for case, name, memory in plan.terms
             ],
             "threads": [done("threads", measure.thread_counts, case, options) for case in plan.threads],
+            "script": [plain_script(steps, options.rounds) for steps in plan.script],
             "products": [done("its products alone", measure.products, case, against) for case in plan.products],
             "processes": [done("threads against processes", measure.processes, case, options) for case in several],
             "meta_training": [

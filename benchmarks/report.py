@@ -59,6 +59,15 @@ def report(results: dict[str, Any]) -> str:
         (sizes(row), ", ".join(f"{n}: {number(1e3 * s)}" for n, s in row["seconds"].items()), row["chosen"])
         for row in results["threads"]
     ]
+    script = [
+        (
+            f"{row['steps']} inner steps, {load}",
+            ", ".join(f"{n}: {number(s)}" for n, s in found.items()),
+            f"{row['of_best'][load]:.2f} x",
+        )
+        for row in results["script"]
+        for load, found in row["seconds"].items()
+    ]
     timed = [f"{alone}{version}" for version in ("now", "first version") for alone in ("", "products of ")]
     products = [
         (
@@ -107,6 +116,7 @@ def report(results: dict[str, Any]) -> str:
         table(("memory of one more unrolled step", "version", "process, MB", "kept by autograd, MB"), memory),
         table(("one more term", "", "threads", *PASSES), terms),
         table(("threads, forward + backward", "ms by threads", "chosen"), threads),
+        table(("a plain script", "s by OMP_NUM_THREADS", "nothing said, of the best"), script),
         table(
             (
                 "forward + backward, and its matrix products alone",
@@ -173,18 +183,18 @@ def main_lines(results: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def write_between_marks(path: Path, lines: str) -> None:
-    """Put lines between a page's two marks.
+def write_between_marks(path: Path, lines: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
+    """Put lines between two marks of a page.
 
     Raises:
         ValueError: the marks are not there, once each and in order.
     """
     text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise ValueError(f"{path.name} lacks {BEGIN} .. {END}; allowed: a file with both, in this order")
-    path.write_text(f"{before}{BEGIN}\n{lines}\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{path.name} lacks {marks[0]} .. {marks[1]}; allowed: a file with both, in this order")
+    path.write_text(f"{before}{begin}\n{lines}\n{end}{after}", encoding="utf-8")
 
 
 def compare(results: dict[str, Any]) -> list[tuple[str, float, float, float]]:

@@ -16,6 +16,7 @@ l, L    layers[l - 1], depth     l = 0 (input) .. L (top)             layer, num
 n_l     sizes[l]                 whole number                         units of layer l
 B       batch_size               whole number                         examples in a batch
 x       acts.x[l]                [*tasks, B, n_l]                     post-activations; x[0] is the input
+u       acts.x[l - 1] @ W        [*tasks, B, n_l]                     weighted inputs, before they are normalised
 z       acts.z[l]                [*tasks, B, n_l]                     pre-activations, normalised over the batch
 W       layers[l - 1].W          [*tasks, n_{l-1}, n_l]               forward weights
 b       layers[l - 1].b          [*tasks, n_l]                        biases
@@ -26,21 +27,26 @@ delta   trace.delta[l]           [*tasks, B, n_l, D]                  signal sen
 delta-W trace.delta_W[l]         [*tasks, n_{l-1}, n_l]               change of W before decay and step size
         trace.change_W[l]        [*tasks, n_{l-1}, n_l]               -delta-W, what the step subtracts (the authors'
                                                                       sign): W <- (1 - lr) W - lr change_W
+eta     rule.lr                  number                               step size of the inner loop
 terms   trace.terms[l][name]     [*tasks, n_{l-1}, n_l]               what change_W is mixed from, same sign
 lambda  ridge                    number > 0                           penalty of the meta-objective's ridge regression
 K       labels_per_class         whole number                         labelled examples per class in a few-shot probe
 ======= ======================== ==================================== ===============================================
+
+Public functions refuse, with a TypeError, arguments that their annotations do not allow (`metarules._arguments`).
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metarules.base_model import BaseModelState as BaseModelState
     from metarules.base_model import forward as forward
     from metarules.base_model import init_state as init_state
+    from metarules.estimator import MetaRuleTransformer as MetaRuleTransformer
     from metarules.inner_loop import learn as learn
     from metarules.inner_loop import start as start
     from metarules.inner_loop import unroll as unroll
@@ -67,6 +73,7 @@ _HOMES = {
     "init_state": "base_model",
     "Batch": "update_rule",
     "LocalRule": "update_rule",
+    "MetaRuleTransformer": "estimator",
     "PaperRule": "update_rule",
     "get_rule": "pretrained",
     "load_rule": "pretrained",
@@ -87,9 +94,11 @@ __all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name in _HOMES:
+        return getattr(import_module(f"metarules.{_HOMES[name]}"), name)
+    if find_spec(f"metarules.{name}") is None:
         raise AttributeError(f"module 'metarules' has no attribute {name!r}")
-    return getattr(import_module(f"metarules.{_HOMES[name]}"), name)
+    return import_module(f"metarules.{name}")  # a room
 
 
 def __dir__() -> list[str]:

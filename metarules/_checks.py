@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import math
+import reprlib
+import sys
 from collections.abc import Collection, Iterable, Mapping
+from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from metarules._words import nearest
+
+MOST = 10**7  # steps, examples, units: what is more was not meant
+MOST_NUMBERS = 2**29  # in one tensor: 2 GB of float32
+_Kind = TypeVar("_Kind")
+GENERATOR = "a torch.Generator such as torch.Generator().manual_seed(0)"
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def shown(value: Any) -> str:
+    """A value as an error quotes it: short, whatever it is."""
+    if isinstance(value, torch.Tensor):
+        return f"a tensor {list(value.shape)} of {value.dtype} on {value.device}"
+    if isinstance(value, np.ndarray):
+        return f"an array {list(value.shape)} of {value.dtype}"
+    try:
+        return reprlib.repr(value)
+    except Exception:  # a repr may fail: integers of more than 4,300 digits do
+        return f"a {type(value).__name__}"
 
 
 def check_tensor(
@@ -59,6 +81,44 @@ def check_tensor(
     return value
 
 
+def check_size(name: str, *shape: int) -> None:
+    """Refuse an argument that asks for a tensor of `shape` which no memory holds.
+
+    Raises:
+        ValueError: more than `MOST_NUMBERS`.
+    """
+    if math.prod(shape) > MOST_NUMBERS:
+        raise ValueError(f"{name} asks for {' x '.join(map(str, shape))} numbers; allowed: at most {MOST_NUMBERS:,}")
+
+
+def check_fit(**given: tuple[Any, str]) -> None:
+    """Refuse arrays, tensors and lists of numbers whose shapes do not fit each other, and numbers that are not finite.
+
+    Args:
+        given: argument = (value, a word for each of its dimensions): "frames 2" is one row of two for each frame. The
+            same word means the same size everywhere; no size is 0.
+
+    Raises:
+        TypeError: something that holds no numbers.
+        ValueError: naming the first argument that does not fit.
+    """
+    sizes: dict[str, int] = {}
+    for name, (value, words) in given.items():
+        if isinstance(value, Tensor) and value.dtype is torch.bfloat16:  # NumPy has no such numbers
+            value = value.float()
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{name} is {shown(value)}; allowed: numbers")
+        wanted = [int(word) if word.isdigit() else sizes.get(word, word) for word in words.split()]
+        pairs = zip(words.split(), wanted, array.shape, strict=False)
+        fits = all(size > 0 and want in (size, word) for word, want, size in pairs)
+        if len(wanted) != array.ndim or not fits:
+            raise ValueError(f"{name} has shape {list(array.shape)}; allowed: [{', '.join(map(str, wanted))}]")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds NaN or infinite values; allowed: finite numbers only")
+        sizes |= zip(words.split(), array.shape, strict=True)
+
+
 def check_examples(name: str, value: Tensor, least: int = 2) -> Tensor:
     """Refuse a batch [*tasks, batch, units] with fewer than `least` examples.
 
@@ -89,13 +149,47 @@ def check_number(
         ValueError: outside the range, NaN or infinite.
     """
     kind = Integral if integer else Real
+    if integer and high == math.inf and isinstance(value, Integral) and int(value) > MOST and not name.endswith("seed"):
+        high = MOST
     allowed = f"{'a whole number' if integer else 'a number'} in {'(' if low_open else '['}{low}, {high}]"
     if isinstance(value, bool) or not isinstance(value, kind):
-        raise TypeError(f"{name} is {value!r}; allowed: {allowed}")
-    number = float(value)
-    if not math.isfinite(number) or not (low < number if low_open else low <= number) or not number <= high:
-        raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
+        raise TypeError(f"{name} is {shown(value)}; allowed: {allowed}")
+    number: Any = value
+    finite = abs(number) <= sys.float_info.max
+    if not finite or not (low < number if low_open else low <= number) or not number <= high:
+        raise ValueError(f"{name} is {shown(value)}; allowed: {allowed}")
     return value
+
+
+def check_kind(name: str, value: Any, *kinds: type[_Kind]) -> _Kind:
+    """Return `value` if it is of one of these classes.
+
+    Raises:
+        TypeError: anything else.
+    """
+    if not isinstance(value, kinds):
+        names = (kind.__name__ for kind in kinds)
+        allowed = " or ".join(f"{'an' if name[0] in 'AEIOU' else 'a'} {name}" for name in names)
+        raise TypeError(f"{name} is a {type(value).__name__}; allowed: {allowed}")
+    return value
+
+
+def check_whole(name: str, value: Any) -> Tensor:
+    """Return `value` if it is a tensor of whole numbers.
+
+    Raises:
+        TypeError: anything else, True and False included.
+    """
+    if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        kind = getattr(value, "dtype", type(value).__name__)
+        raise TypeError(f"{name} is {kind}; allowed: a tensor of whole numbers such as torch.int64")
+    return value
+
+
+def check_fields(settings: Any, *names: str, **limits: Any) -> None:
+    """Check fields of a settings object, each as `check_number` does; `limits` are its keywords."""
+    for name in names:
+        check_number(name, getattr(settings, name), **limits)
 
 
 def check_widths(name: str, value: Any) -> tuple[int, ...]:
@@ -103,12 +197,14 @@ def check_widths(name: str, value: Any) -> tuple[int, ...]:
 
     Raises:
         TypeError: a width that is no whole number.
-        ValueError: no tuple, no layer, or a width below 1.
+        ValueError: no tuple, no layer, a width below 1, or widths whose weights no memory holds.
     """
     if not isinstance(value, tuple) or not value:
         raise ValueError(f"{name} is {value!r}; allowed: a tuple of one layer width or more")
     for width in value:
         check_number(name, width, low=1, integer=True)
+    for below, above in pairwise(value):
+        check_size(name, below * above)  # of W between them
     return value
 
 
@@ -118,8 +214,9 @@ def check_choice(name: str, value: Any, allowed: Collection[str]) -> str:
     Raises:
         ValueError: an unknown name.
     """
-    if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; allowed: {', '.join(sorted(allowed))}")
+    if not isinstance(value, str) or value not in allowed:
+        near = nearest(value, allowed)
+        raise ValueError(f"{name} is {shown(value)}; allowed: {', '.join(sorted(allowed))}{near}")
     return value
 
 
@@ -131,7 +228,8 @@ def check_names(name: str, given: Iterable[str] | Mapping[str, Any], allowed: Co
     """
     unknown = sorted(set(given) - set(allowed))
     if unknown:
-        raise ValueError(f"{name} names {', '.join(map(repr, unknown))}; allowed: {', '.join(sorted(allowed))}")
+        near = nearest(unknown[0], allowed)
+        raise ValueError(f"{name} names {', '.join(map(shown, unknown))}; allowed: {', '.join(sorted(allowed))}{near}")
 
 
 def check_new_name(name: Any, known: Any, new: Any) -> str:
@@ -168,7 +266,7 @@ def check_generator(value: Any) -> torch.Generator:
         TypeError: anything else, None included: no random number is drawn from hidden global state.
     """
     if not isinstance(value, torch.Generator):
-        raise TypeError(f"generator is {value!r}; allowed: a torch.Generator such as torch.Generator().manual_seed(0)")
+        raise TypeError(f"generator is {shown(value)}; allowed: {GENERATOR}")
     return value
 
 

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import secrets
+import shutil
 import stat
 import sys
 import time
@@ -57,6 +58,24 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def check_target(option: str, path: Path) -> Path:
+    """Find out before the work, not after it, whether a file can be written; its folder is made.
+
+    Returns:
+        The path, "~" in it read as the home folder.
+
+    Raises:
+        ValueError: it cannot, naming the option.
+    """
+    path = Path(os.path.expanduser(path))
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    there = path if path.exists() else path.parent
+    if path.is_dir() or not path.parent.is_dir() or not os.access(there, os.W_OK):
+        raise ValueError(f"{option} is {str(path)!r}; allowed: a file in a folder that can be written to")
+    return path
 
 
 def remove_leftovers(folder: Path, name: str = "", older_than: float = 0.0) -> None:
@@ -119,8 +138,16 @@ def text_table(lines: Sequence[Sequence[str]], left: int = 1) -> str:
     Args:
         lines: the head and the rows, all of one length.
         left: so many columns are aligned at their left, the others at their right.
+
+    Returns:
+        Text; where a terminal would break its lines, the columns that do not fit stand below, each part with the first.
     """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    ends = [sum(widths[: i + 1]) + 2 * i for i in range(len(widths))]
+    fit = sum(end <= shutil.get_terminal_size().columns for end in ends) if sys.stdout.isatty() else len(ends)
+    if max(left, 1) < fit < len(ends):
+        below = text_table([[line[0], *line[fit:]] for line in lines])
+        return f"{text_table([line[:fit] for line in lines], left)}\n\n{below}"
     return "\n".join(
         "  ".join(
             cell.ljust(width) if i < left else cell.rjust(width)

@@ -9,7 +9,8 @@ laptop's sizes, and a factor of 1.8 for 64 tasks, 2.3 at the paper's sizes (`pyt
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -50,6 +51,43 @@ def told_threads(environment: Mapping[str, str] | None = None) -> int | None:
     return None
 
 
+def inner_work(widths: Sequence[int], batch_size: int, tasks: int = 1, channels: int = 16) -> float:
+    """The work of an inner step, as `threads_for` counts it; arguments as for `use_threads`."""
+    return float(tasks * batch_size * max(widths) * channels**2)
+
+
+def said_threads() -> bool:
+    """Whether somebody said how many threads to use: the environment, or `torch.set_num_threads` with another number
+    than PyTorch takes by itself, which is all cores, or half of what counts as one where two share a core."""
+    cores = {os.cpu_count() or 1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1}
+    return told_threads() is not None or torch.get_num_threads() not in cores | {max(1, n // 2) for n in cores if n > 2}
+
+
+@contextmanager
+def few_threads(work: float = 0.0, threads: int | None = None) -> Iterator[None]:
+    """As many threads as suit the work until the block ends, unless somebody said how many.
+
+    Args:
+        work: as for `threads_for`; one thread unless given.
+        threads: the number itself, which decides alone.
+
+    Raises:
+        TypeError, ValueError: `threads` is not a whole number of at least 1.
+    """
+    before = torch.get_num_threads()
+    if threads is None:
+        small = work < 2 * PER_THREAD
+        threads = before if said_threads() else 1 if small else threads_for(work, available_cores())
+    if check_number("threads", threads, low=1, integer=True) == before:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def use_threads(
     widths: Sequence[int], batch_size: int, tasks: int = 1, channels: int = 16, threads: int | None = None
 ) -> int:
@@ -69,6 +107,6 @@ def use_threads(
         TypeError, ValueError: `threads` is not a whole number of at least 1.
     """
     if threads is None:
-        threads = threads_for(float(tasks * batch_size * max(widths) * channels**2), available_cores())
+        threads = threads_for(inner_work(widths, batch_size, tasks, channels), available_cores())
     torch.set_num_threads(check_number("threads", threads, low=1, integer=True))
     return int(threads)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+from metarules._arguments import plain_torch
+from metarules._threads import few_threads
 
 Progress = Callable[[int, int], None]  # called with (done, all)
 _TELL_EVERY = 0.1  # seconds between two reports: more would only fill the wire
@@ -40,6 +44,21 @@ class _Job:
     started: float = field(default_factory=time.monotonic)
     told: float = 0.0
     thread: threading.Thread | None = None
+
+
+def time_left(began: float, done: float, total: float) -> str:
+    """For lines about long work: ", about 3 min left", from `time.monotonic()` at its beginning; nothing at first."""
+    if not done:
+        return ""
+    seconds = (time.monotonic() - began) / done * (total - done)
+    return f", about {f'{seconds:.0f} s' if seconds < 100 else f'{seconds / 60:.0f} min'} left"
+
+
+@contextmanager
+def usual() -> Iterator[None]:
+    """As widgets compute: few threads, and PyTorch's own defaults, until the block ends."""
+    with few_threads(), plain_torch():
+        yield
 
 
 class Worker:
@@ -108,8 +127,9 @@ class Worker:
         result: Any = None
         problem: BaseException | None = None
         try:
-            result = work(functools.partial(self._tell, job), job.stop)
-        except Exception as error:
+            with usual():
+                result = work(functools.partial(self._tell, job), job.stop)
+        except BaseException as error:  # SystemExit too, which a rule of the reader's may raise: else all would wait
             problem = error
         with self._lock:
             if job is self._job:  # else newer work has taken over

@@ -5,20 +5,24 @@ Source: Metz et al., ICLR 2019, section 3.1: phi_{t+1} = UnsupervisedUpdate(phi_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from metarules._checks import check_generator, check_names, check_number
+from metarules._arguments import guard as _guard
+from metarules._checks import check_names, check_number, check_tensor
 from metarules._random import seeded
+from metarules._threads import few_threads, inner_work
 from metarules.base_model import WIDTHS, BaseModelState, InitSettings, check_input, forward, init_state
 from metarules.tasks.task import Task
 from metarules.update_rule import Batch, InnerSettings, UpdateRule
+from metarules.update_rule.contract import check_returned
 
 Recorder = Callable[[BaseModelState, Task], Any]
 
@@ -144,7 +148,6 @@ def start(
         phi, settings and generator, as `learn` takes them.
 
     Raises:
-        TypeError: rule or task of another type, numbers that are not whole.
         ValueError: numbers out of range.
 
     Example:
@@ -154,12 +157,10 @@ def start(
         >>> learn(rule, phi, task, steps=how.steps, batch_size=how.batch_size, generator=generator).state
         BaseModelState(64-32-32-32, relu, float32)
     """
-    _check_rule(rule)
-    _check_type_of_task(task)
     how = inner_settings(rule, task.n_examples, steps, batch_size)
     if weight_std is not None:
         how = replace(how, weight_std=weight_std)
-    generator = seeded(seed) if generator is None else check_generator(generator)
+    generator = seeded(seed) if generator is None else generator
     phi = init_state(
         sizes or (task.n_inputs, *WIDTHS),
         tasks=task.tasks,
@@ -175,7 +176,7 @@ def start(
 def unroll(
     rule: UpdateRule,
     phi: BaseModelState,
-    batches: Iterable[Batch | Tensor],
+    batches: Iterable[Batch | Tensor] | Tensor,
     *,
     keep_graph: bool = False,
     checkpoint_every: int | None = None,
@@ -200,7 +201,9 @@ def unroll(
         TypeError: rule or phi of another type, or as the rule's own call.
         ValueError: phi is not finite to begin with, `checkpoint_every` below 1, or as the rule's own call.
     """
-    _check_rule_and_phi(rule, phi)
+    phi.validate()
+    if isinstance(batches, Tensor):
+        check_tensor("batches", batches, min_dims=3, finite=False)  # the rule looks at the numbers
     if checkpoint_every is not None:
         check_number("checkpoint_every", checkpoint_every, low=1, integer=True)
 
@@ -229,9 +232,10 @@ def learn(
     steps: int,
     batch_size: int,
     generator: torch.Generator,
-    record: Sequence[str] | Mapping[str, Recorder] = (),
+    record: str | Sequence[str] | Mapping[str, Recorder] = (),
     record_at: Iterable[int] | None = None,
     keep_graph: bool = False,
+    threads: int | None = None,
 ) -> Trajectory:
     """Let a rule teach a base model on a task, batches drawn at random.
 
@@ -245,6 +249,8 @@ def learn(
         record: names out of `RECORDERS`, or your own functions (phi, task) -> anything, by name.
         record_at: inner steps to record at, 0 .. steps, in any order; by default all.
         keep_graph: keep autograd's graph through all steps. Under `torch.no_grad` there is none to keep.
+        threads: of PyTorch, while this runs. None takes what suits the sizes, unless `torch.set_num_threads` or
+            OMP_NUM_THREADS said how many.
 
     Returns:
         A `Trajectory`.
@@ -253,14 +259,16 @@ def learn(
         DivergenceError: phi stopped being finite.
         ValueError: settings out of range, unknown recordings, a task that does not fit phi, phi not finite.
     """
-    _check_rule_and_phi(rule, phi)
+    phi.validate()
     _check_task(task, phi)
     check_number("steps", steps, low=0, integer=True)
     check_number("batch_size", batch_size, low=2, high=task.n_examples, integer=True)
-    check_generator(generator)
     recorders = _recorders(record)
-    wanted = _wanted(record_at, steps)
-    with torch.set_grad_enabled(keep_graph and torch.is_grad_enabled()):
+    wanted = check_steps(record_at, steps)
+    with (
+        few_threads(step_work(rule, phi.sizes, batch_size, math.prod(phi.tasks)), threads),
+        torch.set_grad_enabled(keep_graph and torch.is_grad_enabled()),
+    ):
         phi = rule.init_extra(phi if keep_graph else phi.detach(), generator)
         rule.check(phi, Batch(task.x, task.y))  # once, on all the data: the steps below then skip their checks
         records: dict[str, list[Any]] = {name: [] for name in recorders}
@@ -275,21 +283,25 @@ def learn(
     return Trajectory(phi, tuple(at_steps), records)
 
 
+def step_work(rule: UpdateRule, sizes: Sequence[int], batch_size: int, tasks: int) -> float:
+    """The work of one inner step, as `_threads.threads_for` counts it."""
+    channels = getattr(getattr(rule, "settings", None), "channels", 1)  # width of a learned rule's update networks
+    return inner_work(sizes, batch_size, tasks, channels if isinstance(channels, int) else 1)
+
+
 def batches(task: Task, steps: int, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
     """The batches `learn` would draw, one by one and only when asked for, to be handed to `unroll`.
 
     Args:
         task, steps, batch_size, generator: as in `learn` (which first draws what `rule.init_extra` needs, if anything).
     """
-    _check_type_of_task(task)
     check_number("steps", steps, low=0, integer=True)
     check_number("batch_size", batch_size, low=2, high=task.n_examples, integer=True)
-    check_generator(generator)
     return (task.sample(batch_size, generator) for _ in range(steps))
 
 
-def check_finite(phi: BaseModelState, before: BaseModelState, step: int) -> BaseModelState:
-    """Return phi after an inner step if it is finite.
+def check_finite(phi: Any, before: BaseModelState, step: int) -> BaseModelState:
+    """Return phi after an inner step if it is finite, without checks of the other arguments.
 
     Args:
         phi: after the step.
@@ -298,33 +310,16 @@ def check_finite(phi: BaseModelState, before: BaseModelState, step: int) -> Base
 
     Raises:
         DivergenceError: a number in phi is NaN or infinite.
+        TypeError: phi is none.
     """
-    for name, tensor in phi.tensors():
+    for name, tensor in check_returned(phi).tensors():
         # a sum is quick, and finite only where every number is; large numbers alone can overflow it
         if not torch.isfinite(tensor.detach().sum()) and not torch.isfinite(tensor).all():
             raise DivergenceError(step, name, before)
-    return phi
+    return cast(BaseModelState, phi)
 
 
-def _check_rule(rule: Any) -> None:
-    if not isinstance(rule, UpdateRule):
-        raise TypeError(f"rule must be an UpdateRule, got {type(rule).__name__}; see load_rule and get_rule")
-
-
-def _check_rule_and_phi(rule: Any, phi: Any) -> None:
-    _check_rule(rule)
-    if not isinstance(phi, BaseModelState):
-        raise TypeError(f"phi must be a BaseModelState, got {type(phi).__name__}")
-    phi.validate()
-
-
-def _check_type_of_task(task: Any) -> None:
-    if not isinstance(task, Task):
-        raise TypeError(f"task must be a metarules.tasks.Task, got {type(task).__name__}; see make_task")
-
-
-def _check_task(task: Any, phi: BaseModelState) -> None:
-    _check_type_of_task(task)
+def _check_task(task: Task, phi: BaseModelState) -> None:
     if task.tasks != phi.tasks:
         raise ValueError(
             f"task has leading dimensions {list(task.tasks)}; allowed: {list(phi.tasks)}, those of phi (make_task and "
@@ -333,12 +328,10 @@ def _check_task(task: Any, phi: BaseModelState) -> None:
     check_input(phi, task.x, "task.x")
 
 
-def _wanted(record_at: Any, steps: int) -> set[int]:
-    """The inner steps to record at."""
+def check_steps(record_at: Iterable[int] | None, steps: int) -> Collection[int]:
+    """The inner steps to record at: `record_at` if all of it lies in 0 .. steps, all steps where it is None."""
     if record_at is None:
-        return set(range(steps + 1))
-    if not isinstance(record_at, Iterable):
-        raise TypeError(f"record_at is {record_at!r}; allowed: None or some of the steps 0 .. {steps}, as a list")
+        return range(steps + 1)
     return {int(check_number("record_at", at, low=0, high=steps, integer=True)) for at in record_at}
 
 
@@ -348,11 +341,11 @@ def _for_rule(rule: UpdateRule, batch: Batch) -> Batch:
 
 def _recorders(record: Sequence[str] | Mapping[str, Recorder]) -> dict[str, Recorder]:
     if isinstance(record, Mapping):
-        for name, recorder in record.items():
-            if not callable(recorder):
-                raise TypeError(f"record[{name!r}] is {recorder!r}; allowed: a function (phi, task) -> anything")
         return dict(record)
     if isinstance(record, str):
         record = (record,)
     check_names("record", record, RECORDERS)
     return {name: RECORDERS[name] for name in record}
+
+
+_guard(__name__)

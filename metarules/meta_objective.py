@@ -14,8 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metarules._checks import check_number, check_tensor
+from metarules._arguments import guard as _guard
+from metarules._checks import check_number, check_tensor, check_whole
 
+LARGEST = 1e15  # whose squares, summed over as many rows as memory holds, are finite in float32
 NORM_EPS = 1e-12  # least squared norm a row or feature is divided by; what TensorFlow's l2_normalize uses
 SingularError = torch.linalg.LinAlgError  # type: ignore[attr-defined]  # of features that no ridge fit can be solved for
 
@@ -49,7 +51,7 @@ class MetaObjectiveSettings:
     train_share: float = 0.0
 
     def __post_init__(self) -> None:
-        check_number("ridge", self.ridge, low=0, low_open=True)
+        check_number("ridge", self.ridge, low=0, high=LARGEST, low_open=True)
         check_number("logit_scale", self.logit_scale, low=0)
         check_number("train_share", self.train_share, low=0, high=1)
         if self.hinge and self.logit_scale:
@@ -95,9 +97,7 @@ def one_hot(labels: Tensor, n_classes: int, dtype: torch.dtype = torch.float32) 
         TypeError: labels that are not whole numbers.
     """
     check_number("n_classes", n_classes, low=1, integer=True)
-    if labels.is_floating_point():
-        raise TypeError(f"labels have dtype {labels.dtype}; allowed: whole numbers")
-    if labels.numel() and not (0 <= int(labels.min()) and int(labels.max()) < n_classes):
+    if check_whole("labels", labels).numel() and not (0 <= int(labels.min()) and int(labels.max()) < n_classes):
         raise ValueError(f"labels reach from {int(labels.min())} to {int(labels.max())}; allowed: 0 .. {n_classes - 1}")
     return torch.nn.functional.one_hot(labels.long(), n_classes).to(dtype)
 
@@ -119,7 +119,7 @@ def ridge_fit(features: Tensor, targets: Tensor, ridge: float = 0.1) -> Tensor:
         TypeError, ValueError: see `ridge_cosine_loss`.
     """
     _check_pair("features", "targets", features, targets)
-    check_number("ridge", ridge, low=0, low_open=True)
+    check_number("ridge", ridge, low=0, high=LARGEST, low_open=True)
     return _solve(features, targets, ridge)
 
 
@@ -235,15 +235,16 @@ def ridge_cosine_loss(
         features_b: representation of the batch to score [*tasks, n_b, f].
         targets_b: its targets [*tasks, n_b, k].
         ridge: lambda > 0.
-        centre_targets, normalise_predictions, normalise_features, standardise_features, hinge, logit_scale,
-            train_share: see `MetaObjectiveSettings`.
+        centre_targets, normalise_predictions, normalise_features: see `MetaObjectiveSettings`.
+        standardise_features, hinge, logit_scale, train_share: see there too.
 
     Returns:
         The loss [*tasks], lower is better: about 0 for perfect features, near 1.5 to 2 for useless ones.
 
     Raises:
-        TypeError: not floating tensors.
+        TypeError: not tensors of float32 or float64.
         ValueError: shapes, dtype or device that do not fit, empty batches, NaN or infinity, settings out of range.
+        SingularError: features that no fit can be solved for, since rounding takes the ridge away.
     """
     settings = MetaObjectiveSettings(
         ridge,
@@ -261,6 +262,13 @@ def ridge_cosine_loss(
 def _check_pair(f_name: str, t_name: str, features: Tensor, targets: Tensor, like: Tensor | None = None) -> None:
     check_tensor(f_name, features, min_dims=2, like=like)
     check_tensor(t_name, targets, min_dims=2, like=features)
+    if features.dtype not in (torch.float32, torch.float64):
+        raise TypeError(
+            f"{f_name} has dtype {features.dtype}; allowed: torch.float32 or torch.float64, to be solved for"
+        )
+    for name, values in {f_name: features, t_name: targets}.items():
+        if (largest := float(values.detach().abs().max())) > LARGEST:
+            raise ValueError(f"{name} holds numbers up to {largest:g}; allowed: up to {LARGEST:g}, to be squared")
     if features.shape[:-1] != targets.shape[:-1]:
         raise ValueError(
             f"{t_name} has shape {list(targets.shape)}; allowed: {[*features.shape[:-1], 'k']}, a row for each of "
@@ -296,3 +304,6 @@ def _normalised(values: Tensor, dim: int) -> Tensor:
 def _centred(y: Tensor) -> Tensor:
     y = y - y.mean((-2, -1), keepdim=True)
     return y * torch.rsqrt(y.square().sum(-1).mean(-1).clamp_min(NORM_EPS))[..., None, None]
+
+
+_guard(__name__)

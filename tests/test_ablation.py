@@ -183,7 +183,7 @@ def test_rows_are_paired_with_the_whole_rule():
 
 def test_one_task_has_no_standard_error():
     with pytest.raises(ValueError, match="number of tasks of glyphs is 1; allowed: a whole number in"):
-        ablation(shaken(), {"glyphs": tasks(1)}, **HOW)
+        next(ablation(shaken(), {"glyphs": tasks(1)}, **HOW))
 
 
 def test_other_rules_are_refused(unchecked_types: None):

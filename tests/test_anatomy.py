@@ -19,7 +19,7 @@ from metarules.update_rule import (
     PaperRule,
     PaperRuleSettings,
 )
-from metarules.update_rule.anatomy import contributions, named_inputs
+from metarules.update_rule.anatomy import contributions, named_inputs, readout_weights
 
 SIZES = (12, 7, 9, 8)
 
@@ -110,3 +110,21 @@ def test_refusals(rule: Any, phi: Any, trace: Any):
     for layer in (0, 4):
         with pytest.raises(ValueError, match=f"layer is {layer}"):
             contributions(rule, trace, layer)
+
+
+@pytest.mark.parametrize("term", ["0_order"])
+def test_a_product_of_readouts_by_hand(term: str, generator: torch.Generator):
+    rule = LocalRule(LocalRuleSettings(channels=6, readouts=3), dtype=torch.float64)
+    phi = init_state(SIZES, generator=generator, dtype=torch.float64)
+    trace = rule.trace(phi, torch.rand(20, SIZES[0], generator=generator, dtype=torch.float64))
+    ends = readout_weights(rule, term)
+    low, up = (h @ ends[side][0] + ends[side][1] for side, h in (("lower", trace.h[1]), ("upper", trace.h[2])))
+    by_hand = torch.einsum("big,bjg->ij", low, up) / (20 * 3)
+    assert torch.allclose(by_hand, trace.terms[2][term], atol=1e-12)
+
+
+def test_readouts_of_what_has_none():
+    with pytest.raises(ValueError, match=r"'hebb'.*0_order"):
+        readout_weights(LocalRule(), "hebb")
+    with pytest.raises(TypeError, match="allowed: a LocalRule"):
+        readout_weights(get_rule("hebb"), "0_order")

@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as command_line
-from benchmarks import child, counting, measure, plan, timing
+from benchmarks import child, counting, fitting, measure, plan, timing
 from benchmarks import report as report_module
 from benchmarks.cases import PASSES, Case, build, from_json, laptop, paper
 from benchmarks.child import Child
 from benchmarks.measure import Options, Sweep
-from benchmarks.picture import cost_figure
+from benchmarks.picture import cost_figure, fitting_figure
 from benchmarks.report import BEGIN, END, ceiling, compare, main_lines, report, table, write_between_marks
+from benchmarks.script import plain_script
 from benchmarks.timing import Timing
 
 TINY = Case("local", (6, 5, 4), batch=10, tasks=2)
@@ -332,6 +333,39 @@ def test_the_command_line_refuses(words: list[str], message: str, capsys: pytest
     assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
+# ---- learning beside what else one would pick
+
+
+def test_fitting_fills_its_table_and_goes_on(tmp_path: Path):
+    path, said = tmp_path / "rows.csv", list[str]()
+    asked = {
+        name: choice for name, choice in fitting.choices().items() if "25 steps, 64-32" in name or "64-" not in name
+    }
+    first = fitting.run(path, (150,), dict(list(asked.items())[:2]), said.append, held_out=200)
+    assert len(first) == 2 and "drawing handwriting" in said
+    rows = fitting.run(path, (150,), asked, held_out=200)
+    assert len(rows) == len(asked) and fitting.read_rows(path)[:2] == rows[:2]
+    assert all(row.seconds > 0 and 0.2 < row.accuracy < 1 and row.machine for row in rows)
+    said.clear()
+    assert fitting.run(path, (150,), asked, said.append, held_out=200) == fitting.read_rows(path) and said == []
+    text = fitting.lines(rows)
+    assert all(name in text for name in asked)
+    assert len(fitting_figure(rows).axes[0].lines) == len(asked)
+
+
+def some(seconds: dict[int, float]) -> list[fitting.Row]:
+    return [fitting.Row("x", n, s, 0.5, 0.0, 1.0, "" if s == s else "left out") for n, s in seconds.items()]
+
+
+def test_a_rule_is_cheaper_from_where_the_lines_cross():
+    rule = some({10: 2.0, 100: 2.0, 1000: 2.0})
+    assert fitting.cheaper_from(rule, some({10: 0.2, 100: 1.0, 1000: 4.0})) == pytest.approx(100 * 10**0.5)
+    assert fitting.cheaper_from(rule, some({10: 3.0, 100: 3.0})) == 0
+    assert fitting.cheaper_from(rule, some({10: 0.2, 100: 1.0, 1000: float("nan")})) == float("inf")
+    assert fitting.expected(some({10: 1.0, 100: 100.0}), 1000) == (10_000.0, 10.0)
+    assert fitting.expected([], 1000) == (0.0, 0.0)
+
+
 # ---- what needs processes of its own
 
 
@@ -391,3 +425,10 @@ def test_processes_take_turns_with_threads():
 def test_the_start_is_measured_in_parts():
     found = measure.start(children=1)
     assert tuple(found) == measure.PARTS and all(seconds > 0 for seconds in found.values())
+
+
+@pytest.mark.slow
+def test_a_plain_script_takes_about_as_long_as_the_best_number_of_threads():
+    row = plain_script(20, rounds=2)
+    assert set(row["seconds"]["busy"]) >= {"nothing", "1"}
+    assert row["of_best"]["busy"] < 1.5  # 1.3 where the machine is left alone but for the benchmark's own processes

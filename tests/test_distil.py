@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import metarules.evaluation.distil as module
 from metarules.classic_rules import get_rule
-from metarules.evaluation.distil import distil, distilled_csv, main, scores, share_kept, with_terms
+from metarules.evaluation.distil import DistilledRow, distil, distilled_csv, main, scores, share_kept, with_terms
 from metarules.evaluation.held_out import held_out, validate
 from metarules.pretrained import save_rule
 from metarules.tasks.distribution import DistributionSettings
@@ -31,7 +34,7 @@ def tasks():
 
 def test_rows_are_measured_and_the_least_missed_goes(rule: LocalRule, tasks):
     said: list[str] = []
-    rows = distil(rule, tasks, tasks, fewest=2, report=said.append, **HOW)
+    rows = list(distil(rule, tasks, tasks, fewest=2, report=said.append, **HOW))
     assert [len(row.terms) for row in rows] == [4, 3, 2] and len(said) == 2
     assert rows[0].share == 1 and rows[0].dropped == ""
     for before, after in zip(rows, rows[1:], strict=False):
@@ -65,16 +68,32 @@ def test_bad_input_is_named(rule: LocalRule, tasks):
     with pytest.raises(TypeError, match="rule is a Hebb; allowed: a LocalRule"):
         with_terms(get_rule("hebb"), ())
     with pytest.raises(TypeError, match="rule is a Hebb; allowed: a LocalRule"):
-        distil(get_rule("hebb"), tasks, tasks)
+        next(distil(get_rule("hebb"), tasks, tasks))
     with pytest.raises(ValueError, match="nonsense"):
         with_terms(rule, ["nonsense"])
     with pytest.raises(ValueError, match="fewest is 0"):
-        distil(rule, tasks, tasks, fewest=0)
+        next(distil(rule, tasks, tasks, fewest=0))
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys):
     assert main(["--rule", "nobody"]) == 2 and "'nobody'; allowed" in capsys.readouterr().err
     assert main(["--tasks", "0"]) == 2 and "--tasks is 0" in capsys.readouterr().err
+
+
+def test_a_stopped_command_keeps_its_rows(tmp_path: Path, rule: LocalRule, tasks, monkeypatch, capsys):
+    path, out = save_rule(rule, tmp_path / "rule.safetensors", {}), tmp_path / "few.csv"
+
+    def begun(*_: Any, **__: Any) -> Iterator[DistilledRow]:
+        yield DistilledRow(("hebb",), "", {"letters": 0.5}, 1.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "held_out", lambda **_: tasks)
+    monkeypatch.setattr(module, "use_threads", lambda *a: 1)
+    monkeypatch.setattr(module, "distil", begun)
+    assert main(["--rule", str(path), "--out", str(out)]) == 130
+    said = capsys.readouterr()
+    assert said.err == "stopped after 1 rows\n" and "0.5000" in said.out
+    assert out.read_text() == "number,dropped,terms,letters,share\n1,,hebb,0.5000,1.000\n"
 
 
 @pytest.mark.slow

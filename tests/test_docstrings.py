@@ -55,7 +55,7 @@ def test_everything_public_has_a_docstring(name: str):
     assert bare == []
 
 
-@pytest.mark.parametrize("name", ["metarules.inner_loop"])
+@pytest.mark.parametrize("name", ["metarules.inner_loop", "metarules.estimator"])
 def test_examples_give_what_they_say(name: str):
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted and not result.failed

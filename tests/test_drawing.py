@@ -22,6 +22,7 @@ from metarules.classic_rules import get_rule
 from metarules.evaluation import probe_splits
 from metarules.evaluation.probe import ALPHAS
 from metarules.plots import EmbeddingFilm, project
+from metarules.plots.reading import ReadingFilm
 from metarules.studies.drawing import Follower
 from metarules.studies.trajectory import Exploration
 from metarules.tasks import Task, load_dataset, make_task
@@ -211,7 +212,53 @@ def test_the_star_is_drawn_and_named(exploration: Exploration):
     star.figure_at(2)
     mark, words = star._stars
     assert mark.get_offsets()[0].tolist() == pytest.approx(followed.points[2].tolist())
-    assert words.get_text() == says[2] and tuple(words.xy) == pytest.approx(tuple(followed.points[2]))
+    assert words.get_text() == f"★ {says[2]}"
+    for frame in range(len(says)):  # no label lies over the star, and what is said of it stands beside the dots
+        star.figure_at(frame)
+        assert words.get_position()[0] < star._small.get_position().x1 < star._axes.get_position().x0
+        badges = np.array([badge.get_position() for badge in star._badges])
+        gaps = np.linalg.norm(badges - followed.points[frame], axis=1)
+        inside = (np.abs(badges - star._inside[0]) > 1e-3).all(1) & (np.abs(badges - star._inside[1]) > 1e-3).all(1)
+        assert gaps[inside].min() > 0.9 * star._least
+
+
+def test_the_nearest_are_found_one_by_one(exploration: Exploration):
+    row = drawn_digit(EXAMPLES[4])
+    followed = Follower(exploration).follow(row)
+    task = exploration.task
+    assert task.permutation is not None
+    for frame in (0, len(exploration.steps) - 1):
+        model = freeze(exploration.states[frame], task.x)
+        with torch.no_grad():
+            data = model(task.x).double().numpy()
+            own = model(row[task.permutation].float()[None]).double().numpy()[0]
+        data, own = data - data.mean(0), own - data.mean(0)
+        cosines = [float(x @ own / np.linalg.norm(x) / np.linalg.norm(own)) for x in data]
+        best = sorted(range(len(data)), key=lambda i: -cosines[i])[:5]
+        shown = followed.nearest[frame]
+        assert np.allclose([cosines[i] for i in shown], [cosines[i] for i in best], atol=1e-5)
+        assert len(set(shown.tolist())) == 5
+
+
+def test_scores_and_nearest_are_drawn(exploration: Exploration):
+    followed, task = Follower(exploration).follow(drawn_digit(EXAMPLES[7])), exploration.task
+    film = ReadingFilm(task.image(task.x).numpy(), task.y.numpy(), exploration.steps, 10, 5)
+    empty = film.png(3)
+    assert "empty" in film.alt(3)
+    film.follow(followed.scores, followed.nearest)
+    assert film.png(3) != empty and film.png(3) != film.png(0)
+    film.figure_at(3)
+    heights = [bar.get_height() - 1 for bar in film._bars]
+    assert heights == pytest.approx(followed.scores[3].clip(-1, 1.1))
+    assert [segment[0, 1] for segment in film._before.get_segments()] == pytest.approx(followed.scores[0].clip(-1, 1.1))
+    images = task.image(task.x).numpy()
+    shown = [np.asarray(thumb.get_array()) for thumb in film._thumbs]
+    for drawn, number in zip(shown, [*followed.nearest[3], *followed.nearest[0]], strict=True):
+        assert np.corrcoef(drawn.ravel(), images[number].ravel())[0, 1] == pytest.approx(-1)
+    classes = ", ".join(str(int(task.y[i])) for i in followed.nearest[3])
+    assert f"are of class {classes}; before learning" in film.alt(3)
+    film.follow(None, None)
+    assert film.png(3) == empty
 
 
 # ---- the pad
@@ -255,17 +302,34 @@ def test_it_opens_with_an_example_and_says_what_the_probe_says(pad: DigitPad):
         )
         assert pad.embedding.value == explorer.panels["embedding"].value
         assert f"read as {pad.read_as}" in pad.embedding.alt
+        assert (
+            f"at inner step {step}, from -1 to 1, the highest three: {pad.read_as} {scores.max():.2f}"
+            in pad.reading.alt
+        )
     explorer.step = 5
     assert pad.slider.value == 5 and "At step 5" in pad.status.value
+
+
+def test_the_pad_follows_the_step_that_was_recorded(task: Task):
+    explorer = InnerLoopExplorer("hebb", task, steps=200, sizes=(64, 8, 4))
+    pad, steps = DigitPad(explorer), explorer.exploration.steps
+    assert steps[-1] - steps[-2] > 2
+    for asked in (199, steps[-2] + 1, 100):  # from the end, where the last steps are not recorded
+        explorer.step = 200
+        explorer.slider.value = asked
+        assert explorer.step == explorer.slider.value == pad.slider.value <= asked
+    pad.slider.value = 0
+    assert explorer.step == explorer.slider.value == 0
 
 
 def test_drawing_clearing_and_examples_move_the_star_alone(pad: DigitPad):
     explorer = pad.explorer
     before = {name: panel.value for name, panel in explorer.panels.items()}
-    seen = pad.seen.value
+    seen, reading = pad.seen.value, pad.reading.value
     pad.canvas.strokes = ONE
     now = {name: panel.value for name, panel in explorer.panels.items()}
-    assert {name for name in now if now[name] != before[name]} == {"embedding"} and pad.seen.value != seen
+    assert {name for name in now if now[name] != before[name]} == {"embedding"}
+    assert pad.seen.value != seen and pad.reading.value != reading
     button(pad, "clear").click()
     assert pad.canvas.strokes == [] and pad.row is None and pad.read_as is None and "empty sheet" in pad.status.value
     assert "star" not in explorer.panels["embedding"].alt
@@ -287,6 +351,7 @@ def test_another_base_model_is_followed_anew(pad: DigitPad):
     assert "star" in explorer.panels["embedding"].alt
     explorer.use(load_dataset("two_moons", n=300))
     assert pad.wait(30) and pad.read_as is None and "no images of 8 by 8" in pad.status.value
+    assert pad.reading.layout.display == "none"
 
 
 def test_drawings_are_kept_and_learned_with(pad: DigitPad):
@@ -314,7 +379,7 @@ def test_a_drawing_that_is_none_is_a_sentence(pad: DigitPad):
 
 @pytest.mark.usefixtures("unchecked_types")
 def test_the_pad_wants_an_explorer_with_an_embedding(task: Task, explorer: InnerLoopExplorer):
-    with pytest.raises(TypeError, match="explorer is a int; allowed: an InnerLoopExplorer"):
+    with pytest.raises(TypeError, match="explorer is 3; allowed: an InnerLoopExplorer"):
         DigitPad(cast(Any, 3))
     with pytest.raises(ValueError, match="allowed: one that shows an embedding"):
         DigitPad(LayersExplorer("hebb_decorrelation", task, steps=2, sizes=(64, 8, 4)))
@@ -350,7 +415,7 @@ def test_the_script_is_packaged():
     script = ROOT / "metarules" / "widgets" / "canvas.js"
     assert script.read_text(encoding="utf-8") == Canvas._esm and "http" not in Canvas._esm
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["metarules"]
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"][0] == "metarules"
     try:
         answer = subprocess.run(
             ["git", "check-ignore", str(script)], cwd=ROOT, capture_output=True, text=True, check=False

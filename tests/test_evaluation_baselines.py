@@ -7,10 +7,13 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from metarules.evaluation import BASELINES, UnsuitableError, baseline_features
+from metarules.evaluation import BASELINES, UnsuitableError, baseline_features, baseline_guesses, register_baseline
 from metarules.tasks import load_dataset
 
+NETS = ("denoising_autoencoder", "vae", "vicreg_neighbours", "vicreg_local", "barlow_twins")
+NETS += ("prototypical", "prototypical_permuted")
 DIMS = {"raw": 64, "random_init": 32, "pca_32": 32, "kmeans_32": 32, "kmeans_64": 64, "ica_32": 32, "nmf_32": 32}
+DIMS |= {"eigenmaps_32": 32}
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +23,7 @@ def images() -> torch.Tensor:
 
 
 def test_every_baseline_has_its_size_listed_here():
-    assert set(DIMS) == set(BASELINES)
+    assert {*DIMS, *NETS, "kmeans_256", "label_spreading"} == set(BASELINES)
 
 
 @pytest.mark.parametrize("name", DIMS)
@@ -31,6 +34,34 @@ def test_features_have_the_size_the_name_says_and_follow_the_seed(name: str, ima
     torch.testing.assert_close(baseline_features(name, images, seed=1), features)
     if not BASELINES[name].random:
         assert torch.equal(baseline_features(name, images, seed=2), features)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_nets_learn_features_of_their_width_from_the_seed(name: str, images: torch.Tensor):
+    """A few steps; how good they are is for the tables."""
+    function, x = BASELINES[name].function, images.double().numpy()
+    features = function(x, 1, (12, 6), steps=2)
+    assert features.shape == (150, 6) and np.isfinite(features).all()
+    np.testing.assert_array_equal(function(x, 1, (12, 6), steps=2), features)
+    assert np.abs(function(x, 2, (12, 6), steps=2) - features).max() > 1e-3
+
+
+def test_labels_spread_to_all_examples():
+    g = torch.Generator().manual_seed(0)
+    x = torch.cat([torch.randn(60, 2, generator=g), torch.randn(60, 2, generator=g) + 12])
+    known = torch.full((120,), -1)
+    known[:20], known[-20:] = 3, 5
+    guesses = baseline_guesses("label_spreading", x, known)
+    assert (guesses[:60] == 3).all() and (guesses[60:] == 5).all()
+    with pytest.raises(ValueError, match="name is 'raw'; allowed: label_spreading"):
+        baseline_guesses("raw", x, known)
+    with pytest.raises(ValueError, match="name is 'label_spreading'; allowed: "):
+        baseline_features("label_spreading", x)
+
+
+def test_a_rival_is_registered_once():
+    with pytest.raises(ValueError, match="name is 'raw', which "):
+        register_baseline("raw", meaning="another")(lambda x, seed, hidden: x)
 
 
 def test_raw_is_the_input(images: torch.Tensor):
@@ -74,7 +105,7 @@ def test_data_a_baseline_cannot_serve_is_said_plainly(name: str, x: torch.Tensor
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"name": "pca"}, ValueError, "name is 'pca'; allowed: ica_32, kmeans_32"),
+        ({"name": "pca"}, ValueError, "name is 'pca'; allowed: barlow_twins, "),
         ({"x": torch.rand(2, 50, 4)}, ValueError, r"x has shape \[2, 50, 4\]; allowed: \[N, n\]"),
         ({"x": torch.rand(1, 4)}, ValueError, r"x holds 1 example\(s\); allowed: at least 2"),
         ({"x": torch.full((50, 4), torch.inf)}, ValueError, "x holds 200 NaN or infinite values"),

@@ -12,14 +12,17 @@ from typing import Any, cast
 import pytest
 import torch
 
+import metarules.plots.__main__ as plots
+from metarules._files import check_target
 from metarules.base_model import BaseModelState
 from metarules.classic_rules import CLASSIC_RULES
-from metarules.evaluation import Results, cli, evaluate_baseline
+from metarules.command_line import export
+from metarules.evaluation import BASELINES, Results, cli, evaluate_baseline, grid
 from metarules.pretrained import save_rule
 from metarules.tasks import DATASETS, Dataset
 from metarules.update_rule import Batch, LocalRule, Trace, UpdateRule
 
-FIELDS = ["data", "representation", "dim", "labels_per_class", "accuracy", "stderr", "n"]
+FIELDS = ["data", "representation", "dim", "labels_per_class", "accuracy", "stderr", "n", "seconds"]
 SMALL = shlex.split("--data glyphs --data-option n=200 --data-option n_classes=4 --splits 3 --seeds 2")
 DATA = "glyphs(n=200, n_classes=4)"
 
@@ -39,6 +42,7 @@ def test_table_and_json_hold_the_same_rows(tmp_path: Path, capsys: pytest.Captur
     assert lines[0].split() == FIELDS
     for line, row in zip(lines[1:6], found["rows"], strict=True):
         tail = [row["dim"], row["labels_per_class"], f"{row['accuracy']:.4f}", f"{row['stderr']:.4f}", row["n"]]
+        tail.append(f"{row['seconds']:.2f}")
         assert line.removeprefix(DATA).split() == [row["representation"], *map(str, tail)]
     assert printed.out.count("paired difference") == 2  # one comparison for each --rule
     assert "local_start - raw" in printed.out
@@ -54,6 +58,12 @@ def test_default_baselines_are_the_cheap_ones_and_every_hand_written_rule():
     options = cli.build_parser().parse_args([])
     assert set(options.baselines) == {"raw", "random_init", "pca_32", "kmeans_32", "kmeans_64", *CLASSIC_RULES}
     assert options.data == "digits" and (options.labels_per_class, options.splits, options.seeds) == (10, 50, 4)
+
+
+def test_what_rules_are_set_against():
+    quick, whole = (cli.build_parser().parse_args(["--against", name]).baselines for name in ("quick", "all"))
+    assert set(whole) == {*BASELINES, *CLASSIC_RULES} and set(quick) < set(whole)
+    assert {"raw", "kmeans_64", "eigenmaps_32", "label_spreading", "hebb"} <= set(quick)
 
 
 def test_rule_files_nets_and_labels_per_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -87,18 +97,41 @@ def test_a_file_of_ones_own_is_a_data_set(tmp_path: Path, capsys: pytest.Capture
             "colour=1",
             "--data-option names 'colour'; allowed: decimal, drop, header, keep, label, ",
         ),
-        (tmp_path / "none.csv", "label=1", "there is no file or folder "),
+        (tmp_path / "none.csv", "label=1", "path: there is no file or folder "),
     ):
         with pytest.raises(SystemExit, match="2"):
             cli.main(["--data", str(data), "--data-option", option])
         assert f"error: {said}" in capsys.readouterr().err
 
 
+def test_where_results_cannot_go_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_run", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(grid, "run_grid", lambda *_, **__: pytest.fail("work was begun"))
+    for words, said in (
+        (["--json", "file/x.json"], "--json is 'file/x.json'; allowed: a file in a folder that can be written to"),
+        (["--csv", "."], "--csv is '.'; allowed: a file in a folder that can be written to"),
+        (["--csv", "x", "--json", "./x"], "--json and --csv name one file; allowed: one for each"),
+        (["--net", "64-100000-100000"], "--net asks for 10000000000 numbers; allowed: at most 536,870,912"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(words)
+        assert f"error: {said}\n" in capsys.readouterr().err
+    assert grid.main(["--out", "file/x.csv"]) == 2 and "--out is 'file/x.csv'; allowed" in capsys.readouterr().err
+    for main, words in ((plots.main, ["idea", "file/x.png"]), (export.main, ["file/x.csv"])):
+        with pytest.raises(SystemExit, match="2"):
+            main(words)
+        assert "allowed: a file in a folder that can be written to\n" in capsys.readouterr().err
+    assert check_target("--json", Path("~/deep/x.json")) == tmp_path / "deep" / "x.json" and not Path("~").exists()
+
+
 def test_a_data_set_that_cannot_be_judged_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     one = Dataset("one", torch.rand(30, 4), torch.zeros(30, dtype=torch.int64), None, ("a", "b"))
     for made, said in (
         (one, "--data is 'odd', with examples of one class; allowed: two classes or more"),
-        (3, "data set 'odd' is a int; allowed: a function that returns a Dataset"),
+        (3, "what data set 'odd' returned is a int; allowed: a Dataset"),
     ):
         monkeypatch.setitem(DATASETS, "odd", cast(Any, lambda made=made: made))
         monkeypatch.setattr(cli, "load_dataset", lambda name: DATASETS[name]())  # without its annotation checked
@@ -131,7 +164,7 @@ def test_a_rule_that_diverges_costs_its_row_and_the_exit_status(
     assert cli.main([*SMALL, "--rule", "wild", "--baselines", "raw"]) == 1
     printed = capsys.readouterr()
     assert "skipped wild: the rule diverged" in printed.err
-    assert [line.split()[-6] for line in printed.out.splitlines()] == ["representation", "raw"]
+    assert [line.split()[-7] for line in printed.out.splitlines()] == ["representation", "raw"]
 
 
 def test_rows_are_kept_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
@@ -149,9 +182,22 @@ def test_rows_are_kept_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert seen == [None, ["raw"], ["raw", "pca_32"]]
     found = Results.read_json(out)
     assert [row.representation for row in found.rows] == ["raw", "pca_32"]
-    assert found.skipped == dict.fromkeys(("kmeans_32", "kmeans_64"), "not evaluated yet")
+    assert found.skipped == dict.fromkeys(("kmeans_32", "kmeans_64"), cli.NOT_YET)
     said = capsys.readouterr()
     assert "pca_32" in said.out and "stopped after 2 of 4 rows" in said.err
+
+    def counted(name: str, *arguments: Any) -> Any:
+        seen.append(name)
+        return evaluate_baseline(name, *arguments)
+
+    monkeypatch.setattr(cli, "evaluate_baseline", counted)
+    assert cli.main([*words, "--csv", str(tmp_path / "a.csv"), "--markdown", str(tmp_path / "a.md")]) == 0
+    assert seen[3:] == ["kmeans_32", "kmeans_64"]  # the same command goes on where it was stopped
+    whole = Results.read_json(out)
+    assert [r.row for r in whole.results[:2]] == [r.row for r in found.results] and whole.skipped == {}
+    assert (tmp_path / "a.csv").read_text() == whole.csv() and len(whole.csv().splitlines()) == 5
+    assert (tmp_path / "a.md").read_text().startswith("| data | representation |")
+    assert cli.main(words) == 0 and seen[5:] == ["raw", "pca_32", "kmeans_32", "kmeans_64"]  # nothing was left to do
     out.unlink()
     monkeypatch.setattr(cli, "evaluate_baseline", evaluate_baseline)
     monkeypatch.setattr(cli, "print_whole", lambda text: seen.append(Results.read_json(out).skipped))

@@ -10,6 +10,7 @@ import torch
 from metarules.base_model import BaseModelState, forward
 from metarules.evaluation import (
     Protocol,
+    Results,
     evaluate_baseline,
     evaluate_rule,
     few_shot_accuracy,
@@ -54,6 +55,17 @@ class Exploding(UpdateRule):
 
     def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
         return Trace(z={}, x={}, next_state=phi.map(lambda t: t * torch.inf))
+
+
+def test_one_and_two_threads_agree_within_a_standard_error_and_a_seed_says_all(letters: Dataset):
+    protocol = Protocol(hidden=(64, 32), labels_per_class=3, n_splits=5, n_models=2)
+    one, two, again = (
+        evaluate_rule(get_rule("local"), "local", letters, protocol, steps=5, threads=threads) for threads in (1, 2, 1)
+    )
+    assert abs(one.row.accuracy - two.row.accuracy) <= one.row.stderr
+    assert torch.equal(one.accuracies, again.accuracies)
+    tables = [Results((replace(result, row=replace(result.row, seconds=None)),)).table() for result in (one, again)]
+    assert tables[0] == tables[1]
 
 
 def test_result_is_the_probe_on_the_features_of_the_rule(letters: Dataset):

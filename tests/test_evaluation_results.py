@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from metarules.evaluation import Results, Row, make_result, mean_and_stderr, paired_difference
+from metarules.evaluation import Results, Row, cli, make_result, mean_and_stderr, mean_ranks, paired_difference
 from metarules.evaluation.results import verdict
 
-FIELDS = ["data", "representation", "dim", "labels_per_class", "accuracy", "stderr", "n"]
+FIELDS = ["data", "representation", "dim", "labels_per_class", "accuracy", "stderr", "n", "seconds"]
 
 
 def accuracies(models: int = 4, splits: int = 10, seed: int = 0) -> torch.Tensor:
@@ -25,8 +25,8 @@ def accuracies(models: int = 4, splits: int = 10, seed: int = 0) -> torch.Tensor
 def example() -> Results:
     """Two rows: `better` lies above `worse` by 0.1 on every split."""
     worse = accuracies() * 0.5
-    first = make_result("digits", "better", 32, 10, worse + 0.1)
-    second = make_result("digits", "worse", 64, 10, worse[:1])
+    first = make_result("digits", "better", 32, 10, worse + 0.1, 0.5)
+    second = make_result("digits", "worse", 64, 10, worse[:1], 0.25)
     return Results((first, second), {"seed": 0}, {"oja": "it diverged"})
 
 
@@ -137,3 +137,34 @@ def test_accuracies_of_another_form_are_refused(bad: torch.Tensor, error: type[E
 def test_only_the_same_splits_can_be_paired():
     with pytest.raises(ValueError, match=r"b has shape \[4, 9\]; allowed: \[models, 10\], the splits of a"):
         paired_difference(accuracies(), accuracies(splits=9))
+
+
+def results(data: str, **means: float) -> Results:
+    return Results(tuple(make_result(data, k, 3, 10, torch.full((1, 2), v)) for k, v in means.items()))
+
+
+def test_ranks_of_files_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    results("a", x=0.9, y=0.8).write_json(tmp_path / "a.json")
+    results("b", y=0.9, x=0.5).write_json(tmp_path / "b.json")
+    results("c", z=0.9).write_json(tmp_path / "c.json")
+    a, b, c = (str(tmp_path / f"{name}.json") for name in "abc")
+    assert cli.main(["--rank", a]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
+        ["x", "1.00", "0.9000"],
+        ["y", "2.00", "0.8000"],
+    ]
+    assert cli.main(["--rank", a, b]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["representation", "mean", "rank", "a", "b"]
+    assert [line.split()[1] for line in lines] == ["1.50", "1.50"]
+    for files, said in (([a, c], "no representation in common"), ([a, a], "different data sets"), (["no"], "No such")):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["--rank", *files])
+        assert said in capsys.readouterr().err
+
+
+def test_mean_ranks_over_data_sets():
+    found = mean_ranks([results("a", x=0.9, y=0.8, z=0.1), results("b", y=0.7, x=0.7), results("c", x=0.1, y=0.2)])
+    assert found == pytest.approx({"y": (2 + 1.5 + 1) / 3, "x": (1 + 1.5 + 2) / 3})
+    with pytest.raises(ValueError, match="found is empty"):
+        mean_ranks([])

@@ -202,7 +202,7 @@ def test_comparing_tells_how_far_it_is_and_stops(run: Path):
 
 
 def test_too_few_labels_are_refused(run: Path):
-    with pytest.raises(ValueError, match="per_class is 9 and n_sets 6"):
+    with pytest.raises(ValueError, match="per_class is 9, for 6 batches"):
         followed(run, task(), labels_per_class=9)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metarules.exercises import Feedback
-from metarules.exercises.lesson_00 import check_gain, check_hebb_step, check_locality
+from metarules.exercises.lesson_00 import SIGNALS, check_gain, check_hebb_step, check_locality, check_probe
 
 
 def test_the_measured_gain_is_right_and_guesses_near_it_too():
@@ -46,23 +46,43 @@ def test_wrong_hebbian_steps_get_a_hint(step, hint: str):
 
 
 def test_the_lateral_signals_are_right():
-    assert check_locality({"layer_stats", "softmax", "decorr_x"}).right
+    assert check_locality(SIGNALS).right
 
 
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
-        ({"layer_stats", "softmax"}, "1 missing"),
-        ({"x", "softmax", "decorr_x"}, "x: a neuron has that"),
-        ({"colour"}, "not among the seven"),
-        ("softmax", "a set of names"),
-        (None, "a set of names"),
-        ([], "3 missing"),
+        ({**SIGNALS, "softmax": "own"}, "6 of 7 are right. softmax: a share"),
+        ({**SIGNALS, "decorr_x": "activity"}, "their weights"),
+        ({"x": "own"}, "1 of 7"),
+        ({"x": "colour"}, "'colour' is not among"),
+        ({"colour": "own"}, "'colour': 'own'"),
+        (dict.fromkeys(SIGNALS, ...), "write one of own"),
+        ("softmax", "a dictionary"),
+        (None, "your guess"),
     ],
 )
 def test_wrong_lateral_signals_get_a_hint(answer, hint: str):
     verdict = check_locality(answer)
     assert not verdict.right and hint in verdict.message
+
+
+def probe(x, y, chosen, scored="others"):
+    A = torch.cat([x, torch.ones(len(x), 1)], 1)
+    w = torch.linalg.lstsq(A[chosen], torch.nn.functional.one_hot(y[chosen]).float()).solution
+    hit = ((A @ w).argmax(1) == y).float()
+    left = torch.ones(len(y), dtype=torch.bool)
+    left[chosen] = False
+    return float({"others": hit[left], "chosen": hit[chosen], "all": hit}[scored].mean())
+
+
+def test_the_probe_by_hand():
+    assert check_probe(probe).right
+    for scored, hint in (("chosen", "fitted on"), ("all", "leave them out")):
+        assert hint in check_probe(lambda x, y, c, scored=scored: probe(x, y, c, scored)).message
+    assert "between 0 and 1" in check_probe(lambda x, y, c: 100 * probe(x, y, c)).message
+    assert "one number" in check_probe(lambda x, y, c: y).message
+    assert check_probe(lambda x, y, c: ...).waiting and "largest answer" in check_probe(lambda x, y, c: 0.1).message
 
 
 def test_feedback_reads_well_in_text_and_html():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from metarules.exercises.lesson_01 import check_depth_guess, check_frozen, check_layer
+from metarules.exercises.lesson_01 import check_depth_guess, check_freeze, check_frozen, check_layer
 
 
 def layer(x, W, b):
@@ -48,3 +48,33 @@ def test_frozen_answers():
     assert check_frozen("b").right
     for wrong in ("a", "c", "d", 3, None):
         assert not check_frozen(wrong).right
+
+
+def frozen(phi, x, *, mean=1.0, multiplied=False, from_input=False, scaled_mean=True):
+    plain, here = [], x
+    for layer in phi.layers:
+        u = (x if from_input and x.shape[-1] == layer.W.shape[0] else here) @ layer.W
+        size = (u.var(0, correction=0) + 1e-6).sqrt()
+        W = layer.W * size if multiplied else layer.W / size
+        b = layer.b - mean * (u.mean(0) / size if scaled_mean else u.mean(0))
+        plain.append((W, b))
+        here = torch.relu(here @ W + b)
+    return plain
+
+
+@pytest.mark.parametrize(
+    ("freeze", "right", "hint"),
+    [
+        (frozen, True, "alone"),
+        (lambda phi, x: frozen(phi, x, mean=0.0), False, "into b"),
+        (lambda phi, x: frozen(phi, x, scaled_mean=False), False, "divided by the deviation too"),
+        (lambda phi, x: frozen(phi, x, multiplied=True), False, "is multiplied"),
+        (lambda phi, x: [(p.W, p.b) for p in phi.layers], False, "has not changed"),
+        (lambda phi, x: [(p.W.T, p.b) for p in phi.layers], False, "shapes"),
+        (lambda phi, x: frozen(phi, x)[:1], False, "two pairs"),
+        (lambda phi, x: x, False, "a list"),
+    ],
+)
+def test_a_network_frozen_by_hand(freeze, right: bool, hint: str):
+    feedback = check_freeze(freeze)
+    assert feedback.right is right and hint in feedback.message, feedback

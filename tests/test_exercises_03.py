@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from metarules.exercises.lesson_03 import FORMULAS, check_matching, check_part, check_without
+from metarules.exercises.lesson_03 import FORMULAS, check_matching, check_part, check_product, check_without
 
 
 def test_guesses_near_the_measured_accuracy_are_right():
@@ -66,3 +66,27 @@ def test_the_part_is_right():
 def test_wrong_parts_get_a_hint(part: Any, hint: str):
     answer = check_part(part)
     assert not answer.right and hint in answer.message
+
+
+def product(below, above, lower, upper, a, gate, eps, *, gates=1.0, mean=True, biases=1.0, normalised=True):
+    r_l, r_u = below @ lower[0] + biases * lower[1], above @ upper[0] + biases * upper[1]
+    T = torch.einsum("big,bjg->ij", r_l, r_u) / (r_l.shape[0] * r_l.shape[-1] if mean else 1)
+    size = (eps + T.square().mean(0)).sqrt() if normalised else 1
+    return a * (1 + gates * torch.tanh(above.mean(0) @ gate)) * T / size
+
+
+@pytest.mark.parametrize(
+    ("how", "right", "hint"),
+    [
+        ({}, True, "two ends"),
+        ({"gates": 0.0}, False, "gates are missing"),
+        ({"mean": False}, False, "mean over the batch"),
+        ({"biases": 0.0}, False, "biases"),
+        ({"normalised": False}, False, "one size"),
+        ({"biases": 2.0}, False, "First the two read-outs"),
+    ],
+)
+def test_the_learned_product(how, right: bool, hint: str):
+    feedback = check_product(lambda *given: product(*given, **how))
+    assert feedback.right is right and hint in feedback.message, feedback
+    assert "[i, j]" in check_product(lambda *given: given[0]).message

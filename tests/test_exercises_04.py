@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from metarules.exercises.lesson_04 import check_cosine, check_difference, check_turning_step
+from metarules.exercises.lesson_04 import check_cosine, check_difference, check_kolen_pollack, check_turning_step
 
 
 def test_the_difference_is_right():
@@ -39,7 +39,7 @@ def test_the_measured_step_is_right_and_guesses_near_it_too():
 
 
 @pytest.mark.parametrize(
-    ("guess", "hint"), [(2, "later"), (60, "earlier"), ("soon", "a number such as"), (None, "a number such as")]
+    ("guess", "hint"), [(2, "later"), (60, "earlier"), ("soon", "a number such as"), (None, "an inner step")]
 )
 def test_wrong_steps_get_a_hint(guess, hint: str):
     answer = check_turning_step(guess, 16)
@@ -68,3 +68,28 @@ def test_the_cosine_is_right():
 def test_wrong_cosines_get_a_hint(cosine, hint: str):
     answer = check_cosine(cosine)
     assert not answer.right and hint in answer.message
+
+
+def kolen_pollack(W1, W2, V2, x, y, lr, decay, *, gate=True, back="V", moves=True, over=None, decays=True):
+    h = torch.relu(x @ W1)
+    e = (h @ W2 - y) / (over or len(x))
+    d = e @ (V2 if back == "V" else W2).T * ((h > 0) if gate else 1)
+    kept = 1 - lr * decay if decays else 1
+    return kept * W1 - lr * x.T @ d, kept * W2 - lr * h.T @ e, kept * V2 - lr * h.T @ e if moves else V2
+
+
+@pytest.mark.parametrize(
+    ("how", "right", "hint"),
+    [
+        ({}, True, "without weight transport"),
+        ({"back": "W"}, False, "weight transport"),
+        ({"gate": False}, False, "gate"),
+        ({"moves": False}, False, "feedback alignment"),
+        ({"over": 1}, False, "mean over the batch"),
+        ({"decays": False}, False, "does not decay"),
+    ],
+)
+def test_kolen_pollack_by_hand(how, right: bool, hint: str):
+    feedback = check_kolen_pollack(lambda *given: kolen_pollack(*given, **how))
+    assert feedback.right is right and hint in feedback.message, feedback
+    assert "three tensors" in check_kolen_pollack(lambda *given: given[0]).message

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity, normalize
 
-from metarules.exercises.lesson_05 import check_distance, check_ridge, check_strong_ridge
+from metarules.exercises.lesson_05 import check_distance, check_meta_loss, check_ridge, check_strong_ridge
 from metarules.meta_objective import ridge_fit
 
 
@@ -62,7 +62,7 @@ def test_the_measured_share_is_right():
 
 @pytest.mark.parametrize(
     ("guess", "hint"),
-    [(0.33, "more than that"), (0.95, "less than that"), ("half", "a number such as"), (None, "None")],
+    [(0.33, "more than that"), (0.95, "less than that"), ("half", "a number such as"), (None, "your guess")],
 )
 def test_wrong_shares_get_a_hint(guess, hint: str):
     answer = check_strong_ridge(guess, 0.73, 0.73)
@@ -89,3 +89,34 @@ def test_right_distances_pass():
 def test_wrong_distances_get_a_hint(distance, hint: str):
     answer = check_distance(distance)
     assert not answer.right and hint in answer.message
+
+
+def meta_loss(x_a, y_a, x_b, y_b, lam, *, unit=True, cost=1.0, over=None, bias=False):
+    w = ridge_fit(x_a, y_a, lam)
+    p = with_ones(x_b) @ w
+    p = normalize(p, dim=1) if unit else p
+    paid = (w if bias else w[:-1]).square().sum()
+    return (p - y_b).square().sum(1).mean() + cost * lam * paid / (over or len(x_a))
+
+
+@pytest.mark.parametrize(
+    ("how", "right", "hint"),
+    [
+        ({}, True, "both gradients"),
+        ({"cost": 0.0}, False, "is missing"),
+        ({"over": 1}, False, "divided by n"),
+        ({"bias": True}, False, "costs nothing"),
+        ({"unit": False}, False, "length 1"),
+        ({"cost": 7.0}, False, "another number"),
+    ],
+)
+def test_the_whole_objective(how, right: bool, hint: str):
+    feedback = check_meta_loss(lambda *given: meta_loss(*given, **how))
+    assert feedback.right is right and hint in feedback.message, feedback
+
+
+def test_the_whole_objective_must_have_its_gradient():
+    assert "no gradient" in check_meta_loss(lambda *given: meta_loss(*given).detach()).message
+    assert "one number" in check_meta_loss(lambda *given: 0.5).message
+    cut = lambda a, y_a, b, y_b, lam: meta_loss(a.detach(), y_a, b, y_b, lam) + 0 * a.sum()  # noqa: E731
+    assert "cut off" in check_meta_loss(cut).message

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from metarules.exercises.lesson_06 import check_many_steps, check_truncated, check_unroll
+from metarules.exercises.lesson_06 import check_copies, check_many_steps, check_truncated, check_unroll
 from metarules.inner_loop import unroll
 
 
@@ -58,7 +58,7 @@ def test_wrong_unrolls_get_a_hint(answer: Any, hint: str):
         (1.0, False, "within the first 25 steps"),
         ("0.91", False, "a number such as"),
         (True, False, "a number such as"),
-        (None, False, "a number such as"),
+        (None, False, "your guess"),
     ],
 )
 def test_guesses_of_many_steps(guess: Any, right: bool, hint: str):
@@ -98,3 +98,26 @@ def test_right_truncations_pass():
 def test_wrong_truncations_get_a_hint(answer: Any, hint: str):
     feedback = check_truncated(answer)
     assert not feedback.right and hint in feedback.message, feedback
+
+
+def correlations(below: Any, above: Any) -> Any:
+    a, b = ((x - x.mean(0)) / x.std(0, correction=0) for x in (below, above))
+    return a.T @ b / len(a)
+
+
+@pytest.mark.parametrize(
+    ("copies", "right", "hint"),
+    [
+        (lambda t: (t.max(0).values.median(), t.argmax(0).unique().numel()), True, "near 1"),
+        (lambda t: (t.max(0).values.mean(), 4), False, "take the median"),
+        (lambda t: (t.max(1).values.median(), 4), False, "dim 0"),
+        (lambda t: (t.max(), 4), False, "largest of all"),
+        (lambda t: (t.median(), 4), False, "median of all"),
+        (lambda t: (t.max(0).values.median(), 5), False, "how many different"),
+        (lambda t: (0.3, 4), False, "centred"),
+        (lambda t: t, False, "two numbers"),
+    ],
+)
+def test_copies_by_hand(copies: Any, right: bool, hint: str):
+    feedback = check_copies(lambda below, above: copies(correlations(below, above)))
+    assert feedback.right is right and hint in feedback.message, feedback

@@ -79,7 +79,7 @@ def central(f: Any, theta: Any, eps: float) -> Any:
         (lambda f, t, eps: -central(f, t, eps), "sign"),
         (lambda f, t, eps: 2 * eps * central(f, t, eps), "divide by"),
         (lambda f, t, eps: central(f, t, eps).sum(), "shape [2]"),
-        (lambda f, t, eps: torch.stack([..., ...]), "replace the ..."),  # type: ignore[list-item]
+        (lambda f, t, eps: torch.stack([..., ...]), "three dots"),  # type: ignore[list-item]
         (lambda f, t, eps: t, "step up by eps"),
         (lambda f, t, eps: 1 / 0, "ZeroDivisionError"),
     ],

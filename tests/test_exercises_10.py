@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 from metarules.base_model import LayerState, forward
@@ -54,7 +56,7 @@ def test_right_rules_pass():
         (check_own_rule, rule_of(lambda p, a, b: p.W), "hardly better"),
         (check_own_rule, lambda phi, batch: None, "returns None"),
         (check_own_rule, 3, "an int"),
-        (check_repaired, broken_rule, "two nets of"),
+        (check_repaired, broken_rule, "as it was written"),
         (check_repaired, rule_of(apart), "no longer the same rule"),
         (check_strictly_local, rule_of(apart), "not strictly local: it uses how active"),
         (check_strictly_local, hebb, "from its first day on"),
@@ -69,12 +71,12 @@ def test_wrong_rules_get_a_hint(check: Any, answer: Any, hint: str):
 
 @pytest.mark.parametrize(
     ("guess", "right", "hint"),
-    [(None, False, "write a guess first"), (0.6, True, "balance"), (0.1, False, "more than that"), ("a", False, "0.5")],
+    [(None, False, "write your guess"), (0.6, True, "balance"), (0.1, False, "more than that"), ("a", False, "0.5")],
 )
 def test_the_guess(guess: Any, right: bool, hint: str):
     feedback = check_share(guess, 0.68)
     assert feedback.right == right and hint in feedback.message
-    assert ("0.68" in feedback.message) == isinstance(guess, float)  # nothing is told before a guess is made
+    assert ("0.68" in feedback.message) == right  # nothing is told before a guess is made, nor at the first wrong one
 
 
 def test_the_card_of_what_is_solved():
@@ -83,3 +85,11 @@ def test_the_card_of_what_is_solved():
     assert "1 of 2" in card._repr_html_()
     with pytest.raises(TypeError, match="two"):
         ScoreCard({"two": True})  # type: ignore[dict-item]
+
+
+def test_the_rule_to_repair_as_the_lesson_gives_it_is_waited_for():
+    lesson = nbformat.read(Path(__file__).parents[1] / "notebooks" / "10_build_your_own_rule.ipynb", as_version=4)
+    source = next(cell.source for cell in lesson.cells if "def repaired(" in cell.source)
+    place = {"forward": forward, "LayerState": LayerState}
+    exec(source[source.index("def repaired(") : source.index("exercise_2")], place)
+    assert check_repaired(place["repaired"]).waiting and check_repaired(broken_rule).waiting

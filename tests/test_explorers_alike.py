@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from metarules.plots import style
-from metarules.pretrained import save_rule
+from metarules.pretrained import get_rule, save_rule
 from metarules.studies.evolution import Evolution, evolution
 from metarules.studies.example import example_of
 from metarules.studies.live_training import SHOWN, LiveSettings, LiveTraining
@@ -19,6 +19,7 @@ from metarules.update_rule import LocalRule, LocalRuleSettings
 from metarules.widgets import (
     BackwardWeights,
     Explorer,
+    GeneralisationGrid,
     InnerLoopExplorer,
     LayersExplorer,
     MetaObjectiveExplorer,
@@ -70,7 +71,12 @@ MAKE: dict[str, tuple[Callable[[Task, Evolution], Explorer[Any]], dict[str, Any]
     ),
     "backward weights": (
         lambda task, _: BackwardWeights(LocalRule(SMALL), task, steps=4),
-        {"seed_box": 2, "gif_name": "other.gif"},
+        {"seed_box": 2, "save_name": "other.gif"},
+        2,
+    ),
+    "generalisation": (
+        lambda *_: GeneralisationGrid(get_rule("hebb"), against="raw", steps=4),
+        {"width_slider": 16, "colours_menu": "above", "labels_menu": 5},
         2,
     ),
     "objective": (lambda *_: MetaObjectiveExplorer(), {"labels_box": 5, "seed_box": 1}, 1),

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from metarules.base_model import BaseModelState, init_state
 from metarules.update_rule import Batch, LocalRule, LocalRuleSettings
 from metarules.update_rule.local import fused
+from metarules.update_rule.local import rule as local_rule
 from metarules.update_rule.local.fused import low_rank_products, read_neurons
 from metarules.update_rule.local.layout import Layout
 from metarules.update_rule.local.networks import UpdateNetwork, dense
-from metarules.update_rule.local.readout import plain_products
+from metarules.update_rule.local.readout import WeightReadout, plain_products
 from metarules.update_rule.terms import READOUTS, Readout
 
 DOUBLE = torch.float64
@@ -101,6 +102,20 @@ def test_read_neurons_is_the_network_and_its_readouts():
     torch.testing.assert_close(mean, h.mean(-1), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(read[0], dense(weights[0], h), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(read[1], dense(weights[1], h) + 1, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"backward_update": "separate"}, {"terms": ("rbf", "hebb", "slow"), "memory": 20}]
+)
+def test_one_term_at_a_time_gives_the_same_step(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    rule, x = shaken(**options), noise(9, 7)
+    phi = rule.init_extra(state((7, 6, 5, 4), (3,)))
+    with torch.no_grad():
+        all_at_once = rule(phi, x)
+        monkeypatch.setattr(local_rule, "LARGE", 0)
+        monkeypatch.setattr(WeightReadout, "mix", lambda *_: pytest.fail("all at once"))
+        for (_, a), (_, b) in zip(rule(phi, x).tensors(), all_at_once.tensors(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 MORE = {"a": Readout("upper", "lower"), "b": Readout("lower", "lower", shared=True), "c": Readout("lower", "upper")}

@@ -323,7 +323,7 @@ def test_another_term_may_ask_for_neighbours(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_settings_refuse() -> None:
-    with pytest.raises(ValueError, match=r"neighbours is 0; allowed: a whole number in \[1, inf\]"):
+    with pytest.raises(ValueError, match=r"neighbours is 0; allowed: a whole number in \[1, 1024\]"):
         LocalRuleSettings(neighbours=0)
     with pytest.raises(ValueError, match="alike_in is 'above'; allowed: below, input, stream, top"):
         LocalRuleSettings(alike_in="above")

@@ -150,7 +150,7 @@ def test_what_is_refused():
 def test_terms_are_a_tuple_of_names():
     assert LocalRuleSettings(terms=cast(Any, ["hebb"])) == LocalRuleSettings(terms=("hebb",))
     for terms in (None, 3, "hebb", (3,)):
-        with pytest.raises(TypeError, match=re.escape(f"terms is {terms!r}; allowed: a tuple of names")):
+        with pytest.raises(TypeError, match=re.escape(f"terms is {terms!r}; allowed: a tuple of text")):
             LocalRuleSettings(terms=cast(Any, terms))
 
 

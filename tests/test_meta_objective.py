@@ -185,7 +185,7 @@ def test_ridge_fit_and_one_hot_refuse():
         ridge_fit(F, Y[:3])
     with pytest.raises(ValueError, match=r"labels reach from 0 to 5; allowed: 0 .. 2"):
         one_hot(torch.tensor([0, 5]), 3)
-    with pytest.raises(TypeError, match=r"labels have dtype torch\.float32"):
+    with pytest.raises(TypeError, match=r"labels is torch\.float32"):
         one_hot(torch.ones(3), 3)
     with pytest.raises(ValueError, match="n_classes is 0"):
         one_hot(torch.zeros(3, dtype=torch.int64), 0)

@@ -67,6 +67,12 @@ def test_size(path: Path | None):
     assert path.stat().st_size < LARGEST
 
 
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_opened_and_saved_untouched_it_is_the_same_file(path: Path):
+    text = path.read_text(encoding="utf-8")
+    assert nbformat.writes(nbformat.reads(text, as_version=4)).rstrip() == text.rstrip()
+
+
 def test_every_code_cell_was_run_in_order(lesson: Any):
     counts = [cell.execution_count for cell in code_cells(lesson)]
     assert counts == list(range(1, len(counts) + 1))
@@ -101,9 +107,27 @@ def test_headings(lesson: Any):
     assert jumps == []
 
 
+def test_the_head_says_who_and_leads_to_headings_that_are_there(lesson: Any):
+    head = lesson.cells[0].source
+    prose = "\n".join(cell.source for cell in lesson.cells if cell.cell_type == "markdown")
+    headings = {h.replace("*", "").replace("`", "").replace(" ", "-") for h in re.findall(r"^#+ (.+)$", prose, re.M)}
+    links = re.findall(r"\]\(#([^)]+)\)", head.partition("**Contents:**")[2])
+    assert "*The metarules authors, " in head and len(links) >= 4 and set(links) <= headings
+
+
 def test_cells_are_short(lesson: Any):
     lengths = {cell.id: len(cell.source.splitlines()) for cell in code_cells(lesson) if "long" not in tags(cell)}
     assert {name: n for name, n in lengths.items() if n > LONGEST_CELL} == {}
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_what_guards_the_prose_is_a_claim_beside_its_number(path: Path):
+    """No bare `assert` in a cell that a reader sees, and no check that printed False: see `exercises.claim`."""
+    lesson = nbformat.read(path, as_version=4)
+    seen = [cell for cell in code_cells(lesson) if "solution" not in tags(cell)]
+    asserts = [cell.id for cell in seen if re.search(r"^\s*assert\b", cell.source, re.MULTILINE)]
+    failed = [cell.id for cell in seen if re.search(r"(?<!=)\bFalse\b", texts(cell))]  # not of scale=False
+    assert (asserts, failed) == ([], [])
 
 
 def test_images_in_prose_have_alt_text_and_are_ours(lesson: Any):

@@ -88,6 +88,15 @@ def test_a_measurement_called_id_and_one_with_gaps_are_kept():
     assert read(table(rows, ["ID", "height", "kind"])).x.shape == (N, 2)
 
 
+def test_a_column_that_grows_evenly_is_kept_and_named():
+    rows = [[1000 + 60 * i, *row] for i, row in enumerate(FLOWERS)]
+    data = read(table(rows, ["clock", *FOUR, "Species"]))
+    said = "kept: column 1, 'clock', which grows evenly from row to row (drop='clock' leaves it out)"
+    assert data.x.shape == (N, 5) and said in data.reading
+    assert same(dropped := read(table(rows, ["clock", *FOUR, "Species"]), drop="clock"))
+    assert "kept" not in dropped.reading and "kept" not in PLAIN.reading
+
+
 # ---- labels
 
 
@@ -158,6 +167,13 @@ def test_labels_of_arrays_keep_all_their_digits():
     assert classes(np.arange(N) % 2 / np.float32(10)) == ("0", "0.1") and classes(np.arange(N) % 2 > 0) == ("0", "1")
     with pytest.raises(ValueError, match=r"y in t.npz holds the label b'\\xff'; allowed: UTF-8"):
         classes(np.array([b"\xff", b"\xfe"] * (N // 2)))
+
+
+def test_an_array_of_labels_lacks_none():
+    buffer = io.BytesIO()
+    np.savez(buffer, x=VALUES, y=np.array(["", *LABELS[1:]]))
+    with pytest.raises(ValueError, match=r"^y in t.npz, row 1 is ''; allowed: a label for each example$"):
+        read_bytes("t.npz", buffer.getvalue())
 
 
 def test_data_without_labels_are_learned_from_but_not_probed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import yaml
 
 import metarules
 
@@ -22,8 +24,14 @@ load_rule("local")(init_state((64, 32, 32)), torch.rand(20, 64))
 
 
 def test_version_is_said_once():
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    assert metarules.__version__ == declared == version("metarules")
+    """In metarules/__init__.py; pyproject.toml reads it there, and pages that must repeat it agree."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "version" not in project and "version" in project["dynamic"]
+    assert metarules.__version__ == version("metarules")
+    assert re.fullmatch(r"\d+\.\d+\.\d+(?:(?:a|b|rc)\d+|\.dev\d+)?", metarules.__version__)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == metarules.__version__
+    assert f"\n## {metarules.__version__}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("begin", ["import metarules", FIRST_STEP], ids=["import", "first step"])

@@ -420,7 +420,7 @@ def test_unknown_or_unfit_scales_are_refused(arguments: dict[str, Any], message:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"channels": 0}, r"channels is 0; allowed: a whole number in \[1, inf\]"),
+        ({"channels": 0}, r"channels is 0; allowed: a whole number in \[1, 1024\]"),
         ({"hidden_layers": -1}, "hidden_layers is -1"),
         ({"kernel": 4}, "kernel is 4; allowed: odd"),
         ({"lr": float("nan")}, "lr is nan"),

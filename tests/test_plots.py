@@ -351,7 +351,7 @@ def test_projection_of_odd_features():
     assert project(np.zeros((2, 5, 3))).tolist() == np.zeros((2, 5, 2)).tolist()
     assert project(numbers(2, 5, 1)).shape == (2, 5, 2)
     for wrong in (numbers(5, 3), numbers(0, 5, 3), np.full((1, 5, 3), np.nan)):
-        with pytest.raises(ValueError, match=r"features has shape .*; allowed: \[frames, N, n_L\]"):
+        with pytest.raises(ValueError, match=r"features (has shape .*; allowed: \[frames, N, n_L\]|holds NaN)"):
             project(wrong)
 
 

@@ -73,6 +73,8 @@ def test_a_folder_has_one_holder_who_is_named(tmp_path: Path):
     with Lock(out):
         (out / "row").touch()
     assert [path.name for path in out.iterdir()] == ["row"]
+    with pytest.raises(NotADirectoryError, match=r"^out is '.*row', a file; allowed: a folder$"):
+        run(out / "row", PLAN)
 
 
 def left_by(path: Path, **changed: Any) -> None:

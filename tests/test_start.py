@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import start
+from metarules.tasks.own_data.asked import MAX_BYTES
 
 
 @pytest.fixture
@@ -63,6 +64,14 @@ def test_a_moved_repository_gets_a_new_environment(commands: list[tuple[str, ...
     monkeypatch.setattr(start.venv, "create", lambda folder, clear, **options: cleared.append(clear))
     start.set_up()
     assert cleared == [True]
+
+
+@pytest.mark.parametrize("content", ["", '{"root": "/', "3"])
+def test_a_stamp_that_was_cut_short_is_made_anew(content: str, commands: list[tuple[str, ...]]):
+    assert start.set_up() == 0
+    good = start.STAMP.read_text(encoding="utf-8")
+    start.STAMP.write_text(content, encoding="utf-8")
+    assert start.set_up() == 0 and start.STAMP.read_text(encoding="utf-8") == good
 
 
 def test_a_failed_installation_leaves_no_stamp(
@@ -125,6 +134,13 @@ def test_exit_codes_are_handed_on_and_every_step_runs(
     assert commands[-1][-2:] == ("-x", "tests")
 
 
+def test_help_of_lint_sets_nothing_up(commands: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(start.sys, "argv", ["start.py", "lint", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        start.main()
+    assert not commands
+
+
 def test_lab_says_when_lesson_0_is_missing(
     commands: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], house: Path
 ):
@@ -134,14 +150,34 @@ def test_lab_says_when_lesson_0_is_missing(
 
 
 def test_lab_opens_lesson_0(commands: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, house: Path):
-    lesson = house / "lesson.ipynb"
+    lesson = start.ROOT / "lesson.ipynb"
     lesson.touch()
     monkeypatch.setattr(start, "LESSON_0", lesson)
     assert start.lab(["--no-browser"]) == 0
-    assert commands[-1][1:3] == ("-m", "jupyterlab") and commands[-1][-2:] == ("--no-browser", str(lesson))
+    assert commands[-1][1:3] == ("-m", "jupyterlab") and commands[-1][-1] == "--no-browser"
+    assert "--LabApp.default_url=/lab/tree/lesson.ipynb" in commands[-1]
+    assert f"--ServerApp.tornado_settings={{'websocket_max_message_size': {start.UPLOAD}}}" in commands[-1]
+    assert MAX_BYTES < start.UPLOAD
 
 
 def test_bench_hands_its_words_on(commands: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(start.sys, "argv", ["start.py", "bench", "--quick"])
     assert start.main() == 0
     assert commands[-1][1:] == ("-m", "benchmarks", "--quick")
+
+
+def test_figures_are_drawn_by_their_tool(commands: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(start.sys, "argv", ["start.py", "figures"])
+    assert start.main() == 0 and commands[-1][1:] == ("tools/paper_figures.py",)
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"), [((0, 0), 0), ((0, 5), 0), ((5, 0), 0), ((5, 5), 5), ((1, 0), 1), ((0, 2), 2)]
+)
+def test_both_parts_of_the_slow_tests_count(ends: tuple[int, int], status: int, monkeypatch: pytest.MonkeyPatch):
+    left = iter(ends)
+    said: list[tuple[str, ...]] = []
+    monkeypatch.setattr(start, "run_python", lambda *words: (said.append(words), next(left))[1])
+    assert start.test_slow(["-k", "ridge"]) == status
+    assert [words[3] for words in said] == ["slow and not browser", "browser"]
+    assert all(words[-2:] == ("-k", "ridge") for words in said)

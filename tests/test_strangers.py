@@ -157,7 +157,7 @@ def test_what_is_no_kind_is_refused(monkeypatch: pytest.MonkeyPatch):
     for rule, settings, error, message in (
         (Outer, Outer, TypeError, "allowed: a subclass of UpdateRule"),
         (OwnRule, Loose, TypeError, r"allowed: a class made by dataclass\(frozen=True\)"),
-        (OwnRule, Outer(), TypeError, r"allowed: a class made by dataclass\(frozen=True\)"),
+        (OwnRule, Outer(), TypeError, "allowed: a class"),
         (OwnRule, Bare, ValueError, "^Bare.lr has no default; allowed: a default for each setting"),
         (OwnRule, Keyed, ValueError, r"^table in Keyed is \{1: 2.0\}, of which a file keeps \{'1': 2.0\}; allowed: "),
         (OwnRule, Endless, ValueError, r"^most in Endless is inf \(.*\); allowed: finite numbers, text"),
@@ -194,7 +194,7 @@ def test_what_would_not_come_back_from_a_file_is_not_saved(tmp_path: Path, monke
     ):
         save_rule(rule, path)
     del rule.settings
-    with pytest.raises(TypeError, match=r"rule\.settings is a NoneType; allowed: the OwnRuleSettings that kind 'own'"):
+    with pytest.raises(TypeError, match=r"rule\.settings is a NoneType; allowed: an OwnRuleSettings"):
         save_rule(rule, path)
     again = type("OwnRule", (OwnRule,), {"__module__": OwnRule.__module__, "__qualname__": "OwnRule"})
     monkeypatch.setitem(KINDS, "own", replace(KINDS["own"], rule=again))  # as after a notebook's cell is run again
@@ -397,7 +397,7 @@ def test_what_is_no_module_is_said_by_every_command(
         (lambda n, k: data(n, 3, k), ValueError, "36 x 3 in 3 classes", "36 x 64 in 3 classes"),
         (lambda n, k: data(n, 64, 2), ValueError, "36 x 64 in 2 classes", "36 x 64 in 3 classes"),
         (lambda n, k: data(n + 1, 64, k), ValueError, "37 x 64 in 3 classes", "36 x 64 in 3 classes"),
-        (lambda n, k: data(n, 64, k, 2), ValueError, "class of 0 examples", "12 or more in each"),
+        (lambda n, k: data(n, 64, k, 2), ValueError, "a class of 0 examples", "12 or more in each"),
     ],
 )
 def test_a_family_keeps_the_form_asked_for(
@@ -411,7 +411,7 @@ def test_a_family_keeps_the_form_asked_for(
     ):
         register_family("glyphs")(made)
     register_family("odd")(lambda draw: made(draw.form.n_examples, draw.form.n_classes))
-    with pytest.raises(error, match=f"^family 'odd' returned a? ?{found}; allowed: {allowed}$"):
+    with pytest.raises(error, match=f"family 'odd' returned (is a )?{found}; allowed: {allowed}$"):
         draw_dataset(replace(PLAN.data, weights={"odd": 1.0}), "train", seeded())
 
 

@@ -56,8 +56,8 @@ def test_registry_holds_the_embedded_sets() -> None:
 
 
 def test_unknown_name_and_option_list_what_is_allowed() -> None:
-    with pytest.raises(ValueError, match="name is 'mnist'; allowed: blobs, digits, glyphs"):
-        load_dataset("mnist")
+    with pytest.raises(ValueError, match="name is 'omniglot'; allowed: blobs, breast_cancer, cifar10, digits, "):
+        load_dataset("omniglot")
     with pytest.raises(ValueError, match=r"options of load_dataset\('rings'\) names 'classes'; allowed: .*n_classes"):
         load_dataset("rings", classes=3)
     with pytest.raises(ValueError, match=r"names 'seed'; allowed: \(none\)"):
@@ -74,6 +74,17 @@ def test_digits_are_scikit_learns() -> None:
     assert torch.bincount(data.y).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
+@pytest.mark.parametrize(
+    ("name", "n_inputs", "counts"),
+    [("wine", 13, [59, 71, 48]), ("breast_cancer", 30, [212, 357]), ("iris", 4, [50, 50, 50])],
+)
+def test_tables_are_scikit_learns_each_column_from_0_to_1(name: str, n_inputs: int, counts: list[int]) -> None:
+    data = load_dataset(name)
+    assert data.x.shape == (sum(counts), n_inputs) and torch.bincount(data.y).tolist() == counts
+    assert data.shape is None and len(data.class_names) == len(counts) and data.name == name
+    assert (data.x.amin(0) == 0).all() and (data.x.amax(0) == 1).all() and "each column" in data.reading
+
+
 def test_importing_the_room_loads_no_heavy_library() -> None:
     heavy = "('matplotlib', 'sklearn', 'PIL')"
     code = f"import sys, metarules.tasks; print([m for m in {heavy} if m in sys.modules])"
@@ -83,22 +94,22 @@ def test_importing_the_room_loads_no_heavy_library() -> None:
 # Calls of a wrong type and what the message must say. Under test the package's annotations are enforced, which hides
 # some of our own messages; these calls run in a plain interpreter, as a reader's do.
 WRONG_TYPES = {
-    "Dataset('d', [[1.0]], y, None, ('a',))": "x must be a torch.Tensor, got list",
-    "Dataset('d', x, [0, 1], None, ('a',))": "y is list; allowed: a torch.int64 tensor",
-    "load_dataset(3)": "name is 3; allowed: blobs, digits",
-    "load_dataset('glyphs', size='8')": "size is '8'; allowed: a whole number in [8, 28]",
-    "load_dataset('glyphs', settings={'scale': 1})": "settings is {'scale': 1}; allowed: None or GlyphSettings",
+    "Dataset('d', [[1.0]], y, None, ('a',))": "x is [[1.0]]; allowed: a torch.Tensor",
+    "Dataset('d', x, [0, 1], None, ('a',))": "y is [0, 1]; allowed: a torch.Tensor",
+    "load_dataset(3)": "name is 3; allowed: text",
+    "load_dataset('glyphs', size='8')": "size is '8'; allowed: a whole number",
+    "load_dataset('glyphs', settings={'scale': 1})": "settings is {'scale': 1}; allowed: a GlyphSettings or None",
     "load_dataset('glyphs', fonts=3)": "fonts is 3; allowed: a list or tuple",
-    "load_dataset('glyphs', fonts=[3])": "fonts names '3'; allowed: DejaVuSans",
-    "load_dataset('glyphs', characters=3)": "characters holds 3; allowed: single characters",
-    "load_dataset('random_decoder', family=3)": "family is 3; allowed: bumps",
-    "GlyphSettings(scale=0.5)": "scale is 0.5; allowed: a pair (from, to) of numbers in [0.4, 1.0]",
-    "make_task('digits', generator=g)": "dataset must be a Dataset, got str; see load_dataset",
+    "load_dataset('glyphs', fonts=[3])": "fonts is [3]; allowed: a list or tuple of text",
+    "load_dataset('glyphs', characters=3)": "characters is 3; allowed: text or a list",
+    "load_dataset('random_decoder', family=3)": "family is 3; allowed: ",
+    "GlyphSettings(scale=0.5)": "scale is 0.5; allowed: a tuple of a number and a number",
+    "make_task('digits', generator=g)": "dataset is 'digits'; allowed: a Dataset (see load_dataset)",
     "make_task(data, generator=0)": "generator is 0; allowed: a torch.Generator",
-    "make_task(data, generator=g, tasks=(2.5,))": "tasks[0] is 2.5; allowed: a whole number",
-    "make_task(data, generator=g, dtype=torch.int64)": "dtype is torch.int64; allowed: torch.float32",
-    "stack_tasks([data])": "tasks[0] must be a Task, got Dataset",
-    "Task(data.x, data.y, 2, permutation=[1, 0])": "permutation is list; allowed: None or a torch.int64 tensor",
+    "make_task(data, generator=g, tasks=(2.5,))": "tasks is (2.5,); allowed: a list or tuple of a whole number",
+    "make_task(data, generator=g, dtype=torch.int64)": "dtype is torch.int64; allowed: a floating dtype",
+    "stack_tasks([data])": "tasks is [Dataset(",
+    "Task(data.x, data.y, 2, permutation=[1, 0])": "permutation is [1, 0]; allowed: a torch.Tensor",
     "make_task(data, generator=g).sample(4, None)": "generator is None; allowed: a torch.Generator",
     "make_task(data, generator=g).unpermute([0.0, 1.0])": "values must be a torch.Tensor, got list",
 }

@@ -207,7 +207,7 @@ def test_ink_covers_what_the_pen_covers(size: int) -> None:
     [
         ({"n": 9}, ValueError, r"n is 9; allowed: a whole number in \[10"),
         ({"n": 99.5}, TypeError, "n is 99.5; allowed: a whole number"),
-        ({"settings": {"pen": 1}}, TypeError, r"settings is {'pen': 1}; allowed: None or HandwritingSettings"),
+        ({"settings": {"pen": 1}}, TypeError, r"settings is {'pen': 1}; allowed: a HandwritingSettings or None"),
         ({"n_classes": 1}, ValueError, r"n_classes is 1; allowed: a whole number in \[2, 20\]"),
         ({"n_classes": 21}, ValueError, r"n_classes is 21; allowed: a whole number in \[2, 20\]"),
         ({"size": 7}, ValueError, r"size is 7; allowed: a whole number in \[8, 28\]"),

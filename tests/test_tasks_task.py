@@ -174,9 +174,7 @@ def test_labelled_sets_of_uneven_classes() -> None:
         first, second = task.sample_labelled(1, seeded(), n_sets=2)
         assert torch.equal(y[first.x.squeeze(-1).long()], first.y)
         assert not (first.x == second.x).any()
-    with pytest.raises(
-        ValueError, match=r"per_class is 3 and n_sets 1, .* allowed: .* up to 2, the size of the rarest"
-    ):
+    with pytest.raises(ValueError, match=r"per_class is 3, for 1 batches; allowed: up to 2, since the rarest"):
         task.sample_labelled(3, seeded(), n_sets=1)
     many = Task(x.expand(3000, 15, 1), y.expand(3000, 15), 3)
     drawn = many.sample_labelled(1, seeded())[1].x[:, 0, 0].long()
@@ -190,7 +188,7 @@ def test_labelled_sets_refuse() -> None:
         task.sample_labelled(0, seeded())
     with pytest.raises(ValueError, match="n_sets is 0; allowed"):
         task.sample_labelled(1, seeded(), n_sets=0)
-    with pytest.raises(ValueError, match=r"allowed: per_class \* n_sets up to 0"):
+    with pytest.raises(ValueError, match=r"allowed: up to 0"):
         replace(task, n_classes=4).sample_labelled(1, seeded())  # a class without examples
     with pytest.raises(TypeError, match="per_class is 'x'; allowed: a whole number"):
         task.sample_labelled("x", seeded())

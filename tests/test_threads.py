@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from metarules import _memory, _threads
 from metarules._threads import available_cores, threads_for, use_threads
+from metarules._work import Worker
 
 LAPTOP = {"widths": (64, 32, 32, 32), "batch_size": 200}
 PAPER = {"widths": (196, 128, 128, 128, 128, 32), "batch_size": 128, "channels": 64}
@@ -75,6 +78,50 @@ def test_only_cores_that_this_process_may_use_are_counted(monkeypatch: pytest.Mo
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 5, 7}, raising=False)
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "9")
     assert available_cores() == 3
+
+
+def in_a_script(code: str, **environment: str) -> str:
+    """What a plain script prints, in which nobody has said anything; the work is too little to be shared out."""
+    told = {name: value for name, value in os.environ.items() if name not in _threads.VARIABLES}
+    words = [sys.executable, "-c", TEACH + code]
+    done = subprocess.run(words, env={**told, **environment}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+TEACH = """
+import torch
+from metarules import get_rule, learn, start
+from metarules.tasks import Task
+own = torch.get_num_threads()
+def seen(**options):
+    rule, task = get_rule("hebb"), Task(torch.rand(20, 4), torch.arange(20) % 2, 2)
+    phi, how, generator = start(rule, task, sizes=(4, 3))
+    record = {"threads": lambda phi, task: torch.get_num_threads()}
+    options |= {"steps": 1, "batch_size": 8, "generator": generator, "record": record}
+    return learn(rule, phi, task, **options).records["threads"][-1]
+"""
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="one core, one thread")
+def test_who_says_nothing_gets_one_thread_and_whoever_speaks_decides():
+    mine = "torch.set_num_threads(5); print(seen(), torch.get_num_threads())"
+    assert in_a_script(f"print(seen(), torch.get_num_threads() == own, seen(threads=3)); {mine}").split() == [
+        *("1", "True", "3"),  # and it is put back
+        *("5", "5"),
+    ]
+    assert in_a_script("print(seen())", OMP_NUM_THREADS="2") == "2"
+
+
+def test_a_worker_takes_one_thread_and_survives_a_rule_that_exits(monkeypatch: pytest.MonkeyPatch, restored: None):
+    monkeypatch.setattr(_threads, "said_threads", lambda: False)
+    torch.set_num_threads(2)
+    ends: list[tuple[object, BaseException | None]] = []
+    worker = Worker(threading.RLock())
+    for work in (lambda *_: torch.get_num_threads(), lambda *_: sys.exit(3)):
+        worker.start(work, lambda *end: ends.append(end), print)
+        assert worker.wait(20)
+    assert ends[0] == (1, None) and isinstance(ends[1][1], SystemExit)
 
 
 # ---- memory

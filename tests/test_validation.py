@@ -85,12 +85,12 @@ def test_a_rule_that_diverges_is_worth_chance():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"labels_per_class": 6}, "per_class is 6 and n_sets 6, which takes 36 examples of every class; allowed"),
+        ({"labels_per_class": 6}, "labels_per_class is 6, for 6 batches; allowed: up to"),
         ({"batch_size": 91}, "batch_size is 91; allowed: a whole number in [2, 90]"),
         ({"batch_size": 1}, "batch_size is 1; allowed: a whole number in [2, 90]"),
         ({"steps": -1}, "steps is -1; allowed: a whole number in [0, inf]"),
-        ({"widths": (0,)}, "sizes or tasks is 0; allowed: a whole number in [1, inf]"),
-        ({"widths": ()}, "sizes is [64]; allowed: at least an input and one layer"),
+        ({"widths": (0,)}, "widths is 0; allowed: a whole number in [1, inf]"),
+        ({"widths": ()}, "widths is (); allowed: a tuple of one layer width or more"),
     ],
 )
 def test_bad_arguments_of_validate_are_named(changed: dict[str, Any], message: str):

@@ -39,6 +39,8 @@ from metarules.update_rule import Batch, LocalRule, LocalRuleSettings, UpdateRul
 from metarules.widgets import Explorable, OwnData, Stopped
 from metarules.widgets.backward_weights import BackwardWeights
 from metarules.widgets.backward_weights_view import PANELS, WAY_LABELS
+from metarules.widgets.frames import Frames
+from metarules.widgets.saving import Saving
 
 SMALL = 10  # inner steps in most tests
 
@@ -98,7 +100,7 @@ def test_angles_refuse(unchecked_types: None):
         angle_between(torch.ones(2), torch.ones(3))
     with pytest.raises(ValueError, match="NaN"):
         angle_between(torch.tensor([torch.nan]), torch.ones(1))
-    with pytest.raises(TypeError, match=r"one must be a torch\.Tensor, got str"):
+    with pytest.raises(TypeError, match="one is 'one'; allowed: "):
         angle_between(cast(Any, "one"), torch.ones(1))
 
 
@@ -345,11 +347,24 @@ def test_it_opens_at_the_end_with_the_story_told(widget: BackwardWeights):
 
 def test_css_classes_are_the_documented_ones(widget: BackwardWeights):
     found = css_classes(widget)
-    wanted = ["widget", "status", "progress", "stop", "panels", "fold", "play", "step-slider", "way", "reset", "layer"]
-    wanted += ["steps", "spread", "seed", "gif-panel", "gif-name", "gif", "data", "data-path", "data-upload"]
-    wanted += ["data-label", "data-drop", "data-shape", "data-scale", "data-separator", "data-decimal"]
+    wanted = [
+        "widget",
+        "controls",
+        "status",
+        "progress",
+        "stop",
+        "panels",
+        "fold",
+        "play",
+        "step-slider",
+        "way",
+        "reset",
+        "layer",
+    ]
+    wanted += ["steps", "spread", "seed", "save-panel", "save-name", "save-picture", "speed", "data", "data-path"]
+    wanted += ["data-upload", "data-label", "data-drop", "data-shape", "data-scale", "data-separator", "data-decimal"]
     assert found == {f"metarules-{name}" for name in [*wanted, *(f"panel-{p}" for p in PANELS)]}
-    documented = "".join(kind.__doc__ or "" for kind in (BackwardWeights, OwnData, Explorable))
+    documented = "".join(kind.__doc__ or "" for kind in (BackwardWeights, OwnData, Frames, Saving, Explorable))
     assert all(f"`metarules-{name}`" in documented for name in wanted)
 
 
@@ -374,13 +389,13 @@ def test_play_layer_and_reset(widget: BackwardWeights):
     assert widget.step == SMALL and pictures(widget) == opened
     assert changed(widget, setting(widget.layer_menu, 1)) == set(PANELS)
     assert "layer 1" in widget.status.value and widget.angle == widget.run.angles[-1, 0]
-    widget.gif_name.value = "else.gif"
-    widget.gif_panel.value = "weights"
+    widget.save_name.value = "else.gif"
+    widget.save_panel.value = "weights"
     widget.seed_box.value = 4
     assert widget.wait(30)
     widget.reset_button.click()
     assert pictures(widget) == opened and widget.status.value == words
-    assert (widget.gif_name.value, widget.gif_panel.value) == ("v_turns_to_w.gif", "turn")
+    assert (widget.save_name.value, widget.save_panel.value) == ("v_turns_to_w.gif", "turn")
     held = (widget.layer_menu, widget.steps_box, widget.spread_box, widget.seed_box, widget.way_menu)
     assert [c.value for c in held] == [2, SMALL, 0.3, 0, "identical"]
 
@@ -444,18 +459,18 @@ def test_bad_input_is_a_sentence_and_the_last_good_state_stays(
     assert "step 8" in widget.status.value, "and it goes on working"
 
 
-def test_the_gif_button_writes_the_film(widget: BackwardWeights, tmp_path: Path):
+def test_the_save_button_writes_the_film(widget: BackwardWeights, tmp_path: Path):
     before = pictures(widget)
-    widget.gif_panel.value = "weights"
-    widget.gif_name.value = str(tmp_path / "film.gif")
-    widget.gif_button.click()
+    widget.save_panel.value = "weights"
+    widget.save_name.value = str(tmp_path / "film.gif")
+    widget.save_button.click()
     assert widget.wait(30)
     assert "Wrote film.gif: 11 frames" in widget.status.value and pictures(widget) == before
     with Image.open(tmp_path / "film.gif") as gif:
         assert gif.n_frames == 11  # type: ignore[attr-defined]
-    widget.gif_name.value = str(tmp_path / "film.mp4")
-    widget.gif_button.click()
-    assert widget.wait(30) and "allowed: a name ending in .gif" in widget.status.value
+    widget.save_name.value = str(tmp_path / "film.mp4")
+    widget.save_button.click()
+    assert widget.wait(30) and "allowed: .gif, .png, .svg" in widget.status.value
     assert pictures(widget) == before
 
 

@@ -15,6 +15,7 @@ from metarules.base_model import forward
 from metarules.classic_rules import get_rule
 from metarules.evaluation import few_shot_accuracy, learned_state
 from metarules.plots.beside import ClassesFilm, TwoAccuraciesFilm
+from metarules.studies.layers import explore_layers
 from metarules.studies.trajectory import explore, explore_beside
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.update_rule import FunctionRule
@@ -83,6 +84,26 @@ def test_every_control_moves_what_it_should(pair: InnerLoopExplorer):
     assert pair.beside_name == "Hebb" and pair.step == STEPS
 
 
+def test_b_is_chosen_in_the_fold_and_sent_away_again(task: Task, pair: InnerLoopExplorer):
+    pair.reset()
+    alone = InnerLoopExplorer("hebb_decorrelation", task, steps=STEPS)
+    first, opened = alone.exploration, {name: panel.value for name, panel in alone.panels.items()}
+    assert alone.beside_name is None and set(opened) == {"embedding", "filters", "alignment", "accuracy"}
+    alone.beside_menu.value = "Hebb"
+    assert alone.wait(60) and alone.beside_name == "Hebb"
+    assert {name: panel.value for name, panel in alone.panels.items()} == {n: p.value for n, p in pair.panels.items()}
+    assert list(alone.children[-1].children) == list(alone.panels.values()) and set(alone.panels) == PANELS
+    assert alone.status.value == pair.status.value
+    assert alone.exploration.states is first.states, "what is known is not computed again"
+    assert changed(alone, setting(alone.slider, 4)) == PANELS
+    alone.panels["accuracy"].clicked = [0.4, 0.5, 1.0]
+    assert 0 < alone.step < STEPS
+    alone.beside_menu.value = alone.beside_menu.options[0][1]
+    assert alone.wait(60) and alone.beside_name is None and set(alone.panels) == set(opened)
+    alone.reset()
+    assert {name: panel.value for name, panel in alone.panels.items()} == opened
+
+
 def test_two_rules_of_one_label_are_told_apart(task: Task):
     one, other = (FunctionRule(lambda phi, batch, c=c: phi.map(lambda t: t * c), "Mine") for c in (0.9, 0.8))
     pair = InnerLoopExplorer(one, task, beside=other, steps=2)
@@ -93,11 +114,32 @@ def test_one_rule_is_shown_as_ever(task: Task):
     alone = InnerLoopExplorer("hebb", task, steps=2)
     assert set(alone.panels) == {"embedding", "filters", "alignment", "accuracy"}
     assert alone.accuracy_beside is None and alone.beside_name is None and alone.exploration.beside is None
-    assert "metarules-beside" not in css_classes(alone)
-    with pytest.raises(ValueError, match="shows one rule"):
-        LayersExplorer("hebb", task, beside="oja", steps=2)
     with pytest.raises(ValueError, match="nobody"):
         InnerLoopExplorer("hebb", task, beside="nobody", steps=2)
+
+
+def test_layers_of_two_rules_are_those_of_each_alone(task: Task):
+    pair = LayersExplorer("hebb_decorrelation", task, steps=STEPS)
+    before = set(pair.panels)
+    pair.beside_menu.value = "Hebb"
+    assert pair.wait(60) and set(pair.panels) == {"layers", "layers-b", "accuracy", "accuracy-b"}
+    for name, shown in (("hebb_decorrelation", pair.tour), ("hebb", pair.tour.beside)):
+        alone = explore_layers(get_rule(name), task, steps=STEPS, batch_size=200)
+        assert np.array_equal(shown.layer_accuracies, alone.layer_accuracies)
+    a, b = re.findall(r"accuracy (\d\.\d\d) and (\d\.\d\d) ", pair.status.value)[0]
+    assert (a, b) == (f"{pair.tour.accuracies[-1].mean():.2f}", f"{pair.accuracy_beside:.2f}")
+    shown = {name: picture.value for name, picture in pair.panels.items()}
+    film: Any = pair.film(pair._view, "layers-b")
+    dot = next(d for d in range(100) if task.y[pair.tour.dots[d]] != task.y[pair.example])
+    x, y = film._at(3, pair._frame)[dot]
+    across = (film._lefts[3] + (x + 1) / 2 * film._side) / 9.12
+    down = 1 - (0.3 + (y + 1) / 2 * film._side) / film.figure.get_figheight()
+    pair.panels["layers-b"].clicked = [across, down, 1.0]
+    assert {name for name, png in shown.items() if pair.panels[name].value != png} == set(pair.panels)  # in all four
+    assert f"example={pair.example}" in pair.as_code() and "beside='Hebb'" in pair.as_code()
+    pair.reset_button.click()
+    assert set(pair.panels) == before
+    pair.close()
 
 
 def test_a_line_of_python_brings_it_back(pair: InnerLoopExplorer, task: Task):

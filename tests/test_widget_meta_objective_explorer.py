@@ -201,7 +201,9 @@ def test_it_opens_with_its_story(explorer: MetaObjectiveExplorer):
 
 def test_css_classes_are_the_documented_ones(explorer: MetaObjectiveExplorer):
     found = css_classes(explorer)
-    wanted = "widget status progress stop panels fold labels ridge spread follow data variant seed arrows reset"
+    wanted = (
+        "widget controls status progress stop panels fold labels ridge spread follow data variant seed arrows reset"
+    )
     wanted += " peek peek-image peek-words"
     assert found == {f"metarules-{name}" for name in [*wanted.split(), *(f"panel-{p}" for p in PANELS)]}
     documented = (MetaObjectiveExplorer.__doc__ or "") + (Explorable.__doc__ or "")
@@ -331,7 +333,7 @@ def test_opens_as_asked():
     check_number(made)
     with pytest.raises(ValueError, match="data is 'Squares'"):
         MetaObjectiveExplorer("Squares")
-    assert len(DATA) == 4
+    assert len(DATA) == 5
 
 
 def test_three_classes_of_labels_are_one_hot():

@@ -99,7 +99,7 @@ def test_refusals(rule: LocalRule, task: Task, generator: torch.Generator, unche
     cases: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
         (hebb, task, {}, TypeError, "allowed: a LocalRule"),
         (rule, pair, {}, ValueError, r"task has leading dimensions \[2\]"),
-        (rule, task.x, {}, TypeError, "task must be a metarules.tasks.Task"),
+        (rule, task.x, {}, TypeError, r"task is a tensor .*; allowed: a Task"),
         (rule, task, {"off": "oja"}, ValueError, "off is 'oja'"),
         (rule, task, {"seed": -1}, ValueError, "seed is -1"),
         (rule, task, {"steps": 0}, ValueError, "steps is 0"),
@@ -160,7 +160,7 @@ def test_at_most_four_controls_are_in_sight_and_classes_are_documented(microscop
     assert len(controls.children) == 4
     assert isinstance(fold, ipywidgets.Accordion) and fold.selected_index is None
     found = css_classes(microscope)
-    wanted = "widget status progress stop panels fold step-slider layer neuron off seed scale reset"
+    wanted = "widget controls status progress stop panels fold step-slider layer neuron off seed scale reset"
     wanted += " data data-path data-upload data-label data-drop data-shape data-scale data-separator data-decimal"
     assert found == {f"metarules-{name}" for name in [*wanted.split(), *(f"panel-{p}" for p in PANELS)]}
     for name in ["step-slider", "layer", "neuron", "off", "seed", "scale", "reset", "panel-inputs"]:

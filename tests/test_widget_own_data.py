@@ -210,7 +210,10 @@ def test_other_controls_go_on_with_the_readers_data(widget: Explorer, flowers_cs
     assert "on flowers (120 examples, 3 classes)" in widget.status.value and pictures(widget) != first
     box.value = 0
     assert widget.wait(30)
-    assert pictures(widget) == first
+    last = pictures(widget)
+    if isinstance(widget, RuleMixer):  # its accuracy is drawn beside that of the mix before
+        assert last.pop("accuracy") != first.pop("accuracy")
+    assert last == first
 
 
 BAD: list[tuple[bytes | None, str]] = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarules.base_model import InitSettings, forward, init_state
+from metarules.base_model import NONLINEARITIES, InitSettings, forward, init_state
 from metarules.evaluation import few_shot_accuracy
 from metarules.plots.random_net import layer_name
 from metarules.studies.random_net import random_net
@@ -63,6 +63,9 @@ def test_boxes_draw_another_network(explorer: RandomNetExplorer, name: str, valu
 
 def test_nonlinearity_new_weights_and_reset(explorer: RandomNetExplorer):
     first = pictures(explorer)
+    assert len(set(map(NONLINEARITIES.get, explorer.nonlinearity_menu.options))) == len(
+        explorer.nonlinearity_menu.options
+    )
     explorer.nonlinearity_menu.value = "tanh"
     assert explorer.wait(20) and explorer.net.phi.nonlinearity == "tanh"
     explorer.weights_button.click()

@@ -22,8 +22,10 @@ from metarules.studies.mix import OWN, OWN_LEARNED, PRESETS, Mix, run_mix
 from metarules.tasks import Task, load_dataset, make_task
 from metarules.update_rule import Batch, LocalRule, Trace, UpdateRule
 from metarules.widgets.base import Explorable
+from metarules.widgets.frames import Frames
 from metarules.widgets.own_data import OwnData
 from metarules.widgets.rule_mixer import RuleMixer
+from metarules.widgets.saving import Saving
 
 STEPS = 12
 PANELS = {"filters", "likeness", "dimension", "accuracy"}
@@ -246,7 +248,7 @@ def test_factors_reach_the_learned_rule(learned: LocalRule):
     scales = dict(rule.settings.term_scales)
     assert scales.pop("hebb") == 0.5 and scales.pop("decorr_x") == 0.0 and scales.pop("soft") == 2.0
     assert len(scales) == 10 and set(scales.values()) == {0.3}
-    with pytest.raises(TypeError, match="learned must be a LocalRule"):
+    with pytest.raises(TypeError, match=r"learned is a .*; allowed: a LocalRule or a PaperRule"):
         PRESETS["Learned"].rule(get_rule("hebb"))
     with pytest.raises(ValueError, match="the factor on hebb is nan"):
         Mix(True, math.nan).rule(learned)
@@ -266,11 +268,12 @@ def test_it_opens_with_the_story_told(mixer: RuleMixer):
 
 def test_css_classes_are_the_documented_ones(mixer: RuleMixer):
     found = css_classes(mixer)
-    names = "widget status progress stop panels fold preset hebb decorr soft oja decay lr temperature others"
+    names = "widget controls status progress stop panels fold preset hebb decorr soft oja decay lr temperature others"
     wanted = [*names.split(), "step-slider", "steps", "seed", "layer", "reset", "data", "data-path", "data-upload"]
+    wanted += ["save-panel", "save-name", "save-picture"]
     wanted += ["data-label", "data-drop", "data-shape", "data-scale", "data-separator", "data-decimal"]
     assert found == {f"metarules-{name}" for name in [*wanted, *(f"panel-{p}" for p in PANELS)]}
-    documented = "".join(kind.__doc__ or "" for kind in (RuleMixer, OwnData, Explorable))
+    documented = "".join(kind.__doc__ or "" for kind in (RuleMixer, OwnData, Frames, Saving, Explorable))
     assert all(f"`metarules-{name}`" in documented for name in wanted)
 
 
@@ -350,6 +353,25 @@ def test_scrubbing_is_quick_and_moves_all_panels(mixer: RuleMixer, task: Task):
     assert torch.equal(mixer.state.layers[0].W, phi.layers[0].W)
 
 
+def test_what_was_shown_before_a_change_stays_as_a_dashed_curve(mixer: RuleMixer):
+    opened = pictures(mixer)
+    hebb = mixer.run.exploration
+    assert "shown before" not in mixer.panels["accuracy"].alt
+    mixer.preset_menu.value = "Oja"
+    assert mixer.wait(30)
+    film = mixer.film(mixer._view, "accuracy")
+    oja = mixer.run.exploration
+    dashed = film.figure.axes[0].lines[0].get_xydata()
+    assert np.allclose(dashed, np.stack([hebb.steps, hebb.accuracies.mean(1)], 1))
+    assert f"shown before {hebb.accuracies[-1].mean():.2f}" in mixer.panels["accuracy"].alt
+    mixer.sliders["decorr"].value = 0.5
+    assert mixer.wait(30) and f"shown before {oja.accuracies[-1].mean():.2f}" in mixer.panels["accuracy"].alt
+    mixer.step = 3
+    assert f"shown before {oja.accuracies[-1].mean():.2f}" in mixer.panels["accuracy"].alt
+    mixer.reset()
+    assert pictures(mixer) == opened
+
+
 def test_the_layer_changes_the_likeness_alone(mixer: RuleMixer):
     assert changed(mixer, setting(mixer.layer_menu, 3)) == {"likeness"}
     assert "layer 3" in mixer.panels["likeness"].alt
@@ -360,7 +382,7 @@ def test_seed_and_steps_learn_anew(mixer: RuleMixer):
     assert changed(mixer, setting(mixer.seed_box, 3)) == PANELS
     assert mixer.run.exploration.seed == 3
     assert changed(mixer, setting(mixer.steps_box, 101)) == PANELS
-    assert mixer.step == mixer.slider.max == 101 and mixer.slider.step == 5
+    assert mixer.step == mixer.slider.max == 101 and mixer.slider.step == 1
 
 
 def test_busy_at_once_and_the_old_pictures_stay(mixer: RuleMixer):
@@ -430,5 +452,5 @@ def test_data_that_are_no_images(learned: LocalRule):
 def test_opening_with_bad_input_raises(task: Task, unchecked_types: None):
     with pytest.raises(ValueError, match=r"preset is 'Heb'; allowed: .*Oja"):
         RuleMixer(task, "Heb")
-    with pytest.raises(TypeError, match="learned must be a LocalRule or a PaperRule, whose terms can be scaled"):
+    with pytest.raises(TypeError, match=r"learned is Hebb.*; allowed: a LearnedRule or None"):
         RuleMixer(task, learned=cast(Any, get_rule("hebb")))

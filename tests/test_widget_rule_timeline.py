@@ -170,22 +170,22 @@ def test_bad_input_is_a_sentence_and_the_last_good_state_stays(
 def test_an_unknown_meta_step_is_named(widget: RuleTimeline, run: Evolution, task: Task):
     with pytest.raises(ValueError, match="meta_step is 7; allowed: 0, 1, 2, 3"):
         widget.meta_step = 7
-    with pytest.raises(ValueError, match="meta_step is 9"):
+    with pytest.raises(ValueError, match="beside is 9"):
         RuleTimeline(run, task, beside=9, steps=2)
 
 
 @pytest.mark.parametrize(("along", "frames"), [("meta", 4), ("inner", 5)])
 def test_the_film_is_saved_along_either_slider(widget: RuleTimeline, tmp_path: Path, along: str, frames: int):
     before = pictures(widget)
-    widget.gif_along.value, widget.gif_name.value = along, str(tmp_path / "film.gif")
-    widget.gif_button.click()
+    widget.gif_along.value, widget.save_name.value = along, str(tmp_path / "film.gif")
+    widget.save_button.click()
     assert widget.wait(90)
     assert f"Wrote film.gif: {frames} frames" in widget.status.value and pictures(widget) == before
     with Image.open(tmp_path / "film.gif") as gif:
         assert gif.n_frames == frames  # type: ignore[attr-defined]
-    widget.gif_name.value = str(tmp_path / "film.mp4")
-    widget.gif_button.click()
-    assert widget.wait(30) and "allowed: a name ending in .gif" in widget.status.value
+    widget.save_name.value = str(tmp_path / "film.mp4")
+    widget.save_button.click()
+    assert widget.wait(30) and "allowed: .gif, .png, .svg" in widget.status.value
 
 
 def test_stopping_keeps_what_is_shown(run: Evolution, task: Task):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -21,7 +24,7 @@ from metarules.classic_rules import get_rule
 from metarules.evaluation import few_shot_accuracy, learned_state
 from metarules.plots import EmbeddingFilm, mosaic, project
 from metarules.plots.style import SHARP, new_figure
-from metarules.studies.trajectory import fixed_sample, recording_steps
+from metarules.studies.trajectory import early_steps, fixed_sample, recording_steps
 from metarules.tasks import Dataset, Task, load_dataset, make_task
 from metarules.update_rule import Batch, LocalRule, Trace, UpdateRule
 from metarules.widgets import (
@@ -33,8 +36,10 @@ from metarules.widgets import (
     explore,
     show,
 )
+from metarules.widgets.frames import Frames
 from metarules.widgets.peek import Peek
 from metarules.widgets.picture import side_by_side
+from metarules.widgets.saving import Saving
 
 STEPS = 12  # inner steps in most tests: enough to learn something, and quick
 PANELS = {"embedding", "filters", "alignment", "accuracy"}
@@ -134,6 +139,17 @@ def test_steps_to_record():
         assert recorded[0] == 0 and recorded[-1] == steps and len(recorded) <= 52
 
 
+def test_most_steps_are_recorded_where_most_happens():
+    assert early_steps(3) == (0, 1, 2, 3)
+    assert early_steps(100)[:14] == tuple(range(14)) and early_steps(100, 20)[:5] == (0, 1, 2, 4, 6)
+    for steps in (1, 7, 50, 51, 99, 101, 400, 1999):
+        for frames in (20, 25, 50):
+            recorded = early_steps(steps, frames)
+            assert recorded[0] == 0 and recorded[-1] == steps and min(steps, frames) < len(recorded) <= 1.2 * frames
+            strides = np.diff(recorded)
+            assert (strides[1:] >= strides[:-1] - 1).all(), "wider and wider, but for rounding"
+
+
 def test_rows_to_show():
     assert fixed_sample(5, 10).tolist() == [0, 1, 2, 3, 4]
     rows = fixed_sample(1797, 600)
@@ -191,11 +207,12 @@ def test_it_opens_at_the_end_with_the_story_told(explorer: InnerLoopExplorer):
 
 def test_css_classes_are_the_documented_ones(explorer: InnerLoopExplorer):
     found = css_classes(explorer)
-    wanted = "widget status progress stop panels fold play step-slider step reset rule steps seed layer classes scale"
-    wanted += " peek peek-image peek-words data data-path data-upload"
+    wanted = "widget controls status progress stop panels fold play step-slider step reset rule beside steps seed layer"
+    wanted += " classes scale"
+    wanted += " speed save-panel save-name save-picture peek peek-image peek-words data data-path data-upload"
     wanted += " data-label data-drop data-shape data-scale data-separator data-decimal"
     assert found == {f"metarules-{name}" for name in [*wanted.split(), *(f"panel-{p}" for p in PANELS)]}
-    documented = "".join(kind.__doc__ or "" for kind in (InnerLoopExplorer, OwnData, Peek, Explorable))
+    documented = "".join(kind.__doc__ or "" for kind in (InnerLoopExplorer, OwnData, Peek, Explorable, Frames, Saving))
     for name in wanted.split():
         assert f"`metarules-{name}`" in documented
 
@@ -252,10 +269,14 @@ def test_step_goes_on_and_round(explorer: InnerLoopExplorer):
 
 def test_steps_between_recorded_ones_snap_back(task: Task):
     widget = InnerLoopExplorer("hebb", task, steps=101)
-    assert widget.slider.step == 3 and widget.step == 101
-    widget.step = 50
-    assert widget.step == widget.slider.value == 48
-    assert "step 48 of 101" in widget.status.value
+    places = early_steps(101)
+    lacking = next(step for step in range(20, 101) if step not in places)
+    assert widget.slider.step == 1 and widget.step == 101
+    widget.step = lacking
+    assert widget.step == widget.slider.value == max(p for p in places if p < lacking)
+    assert f"step {widget.step} of 101" in widget.status.value
+    widget.slider.value = widget.step + 1  # a key
+    assert widget.step == widget.slider.value == min(p for p in places if p > lacking)
     widget.step = 10**6
     assert widget.step == 101
 
@@ -532,3 +553,23 @@ def test_pictures_side_by_side():
     assert Image.open(io.BytesIO(side_by_side([one] * 3, scale=0.5))).size == (300, 150)
     with pytest.raises(ValueError, match="pngs is empty"):
         side_by_side([])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux says how much memory a process has")
+def test_closed_explorers_give_back_what_they_held():
+    code = """
+import gc
+from metarules import load_dataset, make_task
+from metarules.widgets import InnerLoopExplorer
+task = make_task(load_dataset("digits"), permute=False)
+kept, sizes = [], []
+for i in range(50):
+    kept.append(InnerLoopExplorer("hebb", task, steps=20))
+    kept[-1].close()
+    gc.collect()
+    sizes.append(int(open("/proc/self/statm").read().split()[1]) * 4096 // 10**6)
+print(max(sizes[1:]) - sizes[0])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 50, done.stdout

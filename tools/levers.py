@@ -112,6 +112,7 @@ def main() -> None:
     given = parser.parse_args()
     if not given.table_only:
         jobs = [(lever, seed) for lever in LEVERS for seed in given.seeds]
+        print(f"{len(jobs)} runs, about two minutes of a core each; a line for each that is done", flush=True)
         with ThreadPoolExecutor(given.workers) as pool:
             list(pool.map(lambda job: train(given.out, *job), jobs))
     table(given.out, LEVERS, given.seeds)

@@ -1,7 +1,7 @@
 """Judge finished runs of one setting on held-out data alone, and put the best one's rule and run into the package.
 
-    python tools/ship.py runs/local-1 runs/local-2 runs/local-3
-    python tools/ship.py --name neighbours --memory 1500 runs/neighbours-1 runs/neighbours-2 runs/neighbours-3
+    python tools/ship.py --replace runs/local-1 runs/local-2 runs/local-3
+    python tools/ship.py --replace --name neighbours --memory 1500 runs/neighbours-1 runs/neighbours-2 runs/neighbours-3
 
 Writes, beside the shipped rule: NAME_seeds.csv, the spread over the runs; NAME_held_out.csv, what the chosen rule,
 its start, and some baselines are worth on held-out tasks, by net and by inner steps. No digit is read here: the card's
@@ -22,14 +22,12 @@ from torch import Tensor
 from metarules._files import csv_text, write_atomically
 from metarules._workers import Workers
 from metarules.evaluation.ablation import rebuilt
-from metarules.evaluation.baselines import baseline_features
-from metarules.evaluation.held_out import N_SETS, few_shot_features
+from metarules.evaluation.held_out import validate_baseline
 from metarules.meta_training import Judge, JudgeSettings
 from metarules.meta_training.log import LOG, SNAPSHOTS
 from metarules.meta_training.run import RULE
 from metarules.pretrained import load_rule, save_rule
 from metarules.pretrained.own_modules import HELP, OPTION, import_modules
-from metarules.tasks import Task
 from metarules.tasks.distribution import DistributionSettings
 from metarules.update_rule import LocalRule, UpdateRule
 
@@ -53,6 +51,7 @@ def seeds_table(runs: Iterable[Path]) -> tuple[list[dict[str, str]], Path]:
     held_out = Judge(DistributionSettings(), JudgeSettings(tasks=TASKS), workers=Workers(2))
     rows, best = [], (0.0, Path())
     for run in runs:
+        print(f"judging {run}", file=sys.stderr, flush=True)
         rule, start = load_rule(run / RULE), load_rule(run / START)
         after, before = held_out(rule), held_out(start)
         gain = torch.cat(list(after.values())) - torch.cat(list(before.values()))
@@ -79,7 +78,7 @@ def held_out_table(rules: Mapping[str, UpdateRule]) -> list[dict[str, str]]:
             print(rows[-1], flush=True)
     held_out = judge()
     for name in BASELINES:
-        rows.append(_row(name, "", "", _baseline(name, held_out)))
+        rows.append(_row(name, "", "", {kind: validate_baseline(name, task) for kind, task in held_out.tasks.items()}))
         print(rows[-1], flush=True)
     return rows
 
@@ -93,19 +92,6 @@ def _row(name: str, net: str, steps: str, scores: Mapping[str, Tensor]) -> dict[
 
 def _error(found: Tensor) -> float:
     return float(found.std(correction=1)) / len(found) ** 0.5
-
-
-def _baseline(name: str, held_out: Judge) -> dict[str, Tensor]:
-    """A baseline's few-shot accuracy on each task, by the validation's own read-out."""
-    scores = {}
-    for kind, task in held_out.tasks.items():
-        found = []
-        for i, (x, y) in enumerate(zip(task.x, task.y, strict=True)):
-            seen = Task(baseline_features(name, x, seed=i), y, task.n_classes)
-            labelled = seen.sample_labelled(10, torch.Generator().manual_seed(i), N_SETS)
-            found.append(few_shot_features(torch.cat([batch.x for batch in labelled]), labelled, task.n_classes))
-        scores[kind] = torch.stack(found)
-    return scores
 
 
 def ship(run: Path, name: str, memory: int | None = None) -> None:
@@ -129,8 +115,11 @@ def main() -> None:
     parser.add_argument("--name", default="local", help="of the rule in the package (%(default)s)")
     parser.add_argument("--seeds-only", action="store_true", help="write NAME_seeds.csv and nothing else")
     parser.add_argument("--memory", type=int, help="inputs that the shipped rule remembers, if not those of its run")
+    parser.add_argument("--replace", action="store_true", help="overwrite what the package has under this name")
     parser.add_argument(OPTION, metavar="MODULE", help=HELP)
     given = parser.parse_args(import_modules(sys.argv[1:]))
+    if (FOLDER / f"{given.name}.safetensors").exists() and not given.replace:
+        parser.error(f"--name is {given.name!r}, which the package has; allowed: another name, or --replace")
     torch.set_num_threads(1)
     rows, best = seeds_table(given.runs)
     write_atomically(FOLDER / f"{given.name}_seeds.csv", csv_text(rows).encode())

@@ -1,5 +1,6 @@
 """The network being taught: its state phi = {W, b, V}, initial values, forward pass, and frozen form."""
 
+from metarules._arguments import guard as _guard
 from metarules.base_model.batch import Batch as Batch
 from metarules.base_model.forward import Activations as Activations
 from metarules.base_model.forward import FrozenBaseModel as FrozenBaseModel
@@ -16,3 +17,5 @@ from metarules.base_model.state import BaseModelState as BaseModelState
 from metarules.base_model.state import InitSettings as InitSettings
 from metarules.base_model.state import LayerState as LayerState
 from metarules.base_model.state import init_state as init_state
+
+_guard(__name__)

@@ -82,7 +82,7 @@ def forward(state: BaseModelState, x: Tensor) -> Activations:
 
 
 def forward_unchecked(state: BaseModelState, x: Tensor) -> Activations:
-    """`forward` without its checks, for inner loops that checked their data once."""
+    """`forward` without checks, for inner loops that checked their data once."""
     f = get_nonlinearity(state.nonlinearity).value
     xs, zs = [x], [x]
     means: dict[int, Tensor] = {}

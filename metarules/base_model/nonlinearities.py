@@ -65,13 +65,13 @@ NONLINEARITIES: dict[str, Nonlinearity] = {
 }
 
 
-def get_nonlinearity(name: str) -> Nonlinearity:
+def get_nonlinearity(nonlinearity: str) -> Nonlinearity:
     """Look a nonlinearity up by name.
 
     Args:
-        name: one of `NONLINEARITIES`.
+        nonlinearity: one of `NONLINEARITIES`.
 
     Raises:
         ValueError: an unknown name, with the known ones listed.
     """
-    return NONLINEARITIES[check_choice("nonlinearity", name, NONLINEARITIES)]
+    return NONLINEARITIES[check_choice("nonlinearity", nonlinearity, NONLINEARITIES)]

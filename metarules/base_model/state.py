@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarules._checks import check_number, check_tensor
+from metarules._checks import check_fields, check_number, check_size, check_tensor, shown
 from metarules.base_model.nonlinearities import get_nonlinearity
 
+LARGEST = 1e30  # spread of initial values whose sums float32 holds
 WIDTHS = (32, 32, 32)  # ours: units of the layers above the input, wherever nothing else is asked for
 
 
@@ -37,7 +38,7 @@ class LayerState:
 
 @dataclass(frozen=True)
 class BaseModelState:
-    """phi: what an update rule reads and rewrites. Immutable; a step returns a new one.
+    """phi: what an update rule reads and rewrites. Immutable; a step returns a new one, without checks but its own.
 
     Attributes:
         layers: layer l of the paper is `layers[l - 1]`, l = 1 .. L.
@@ -51,8 +52,12 @@ class BaseModelState:
 
     def __post_init__(self) -> None:
         get_nonlinearity(self.nonlinearity)
+        if not isinstance(self.layers, tuple | list) or not all(isinstance(layer, LayerState) for layer in self.layers):
+            raise TypeError(f"layers is {shown(self.layers)}; allowed: a tuple of LayerState")
         if not self.layers:
             raise ValueError("layers is empty; allowed: at least one layer")
+        if not isinstance(self.extra, Mapping):
+            raise TypeError(f"extra is {shown(self.extra)}; allowed: tensors by name")
         object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -180,8 +185,7 @@ class InitSettings:
     bias_std: float = 0.1  # b: truncated normal, authors' code
 
     def __post_init__(self) -> None:
-        check_number("weight_std", self.weight_std, low=0)
-        check_number("bias_std", self.bias_std, low=0)
+        check_fields(self, "weight_std", "bias_std", low=0, high=LARGEST)
 
 
 def init_state(
@@ -210,12 +214,13 @@ def init_state(
 
     Raises:
         ValueError: fewer than two sizes, a size or task dimension below 1, an unknown nonlinearity.
-        TypeError: a size that is not a whole number.
     """
     if len(sizes) < 2:
         raise ValueError(f"sizes is {list(sizes)}; allowed: at least an input and one layer")
-    for n in (*sizes, *tasks):
-        check_number("sizes or tasks", n, low=1, integer=True)
+    for name, numbers in {"sizes": sizes, "tasks": tasks}.items():
+        for i, n in enumerate(numbers):
+            check_number(f"{name}[{i}]", n, low=1, integer=True)
+    check_size("sizes", *tasks, max(n_in * n_out for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)))
     settings = settings or InitSettings()
     if generator is None:
         generator = torch.Generator(device).manual_seed(0)

@@ -6,6 +6,7 @@ phi = rule(phi, batch)
 """
 
 # The modules that register rules come from the simplest on: menus offer the rules in that order.
+from metarules._arguments import guard as _guard
 from metarules.classic_rules.hebbian import Hebb as Hebb
 from metarules.classic_rules.hebbian import HebbDecorrelation as HebbDecorrelation
 from metarules.classic_rules.hebbian import HebbDecorrelationSettings as HebbDecorrelationSettings
@@ -34,3 +35,5 @@ from metarules.classic_rules.supervised import BackpropSettings as BackpropSetti
 from metarules.classic_rules.supervised import FeedbackAlignment as FeedbackAlignment
 from metarules.classic_rules.supervised import FeedbackAlignmentSettings as FeedbackAlignmentSettings
 from metarules.classic_rules.supervised import cross_entropy_error as cross_entropy_error
+
+_guard(__name__)

@@ -85,13 +85,14 @@ def deltas_down(phi: BaseModelState, activations: Activations, delta_top: Tensor
     widths = tuple(x.shape[-1] for x in activations.x)
     if widths != phi.sizes:
         raise ValueError(f"activations have widths {list(widths)}; allowed: {list(phi.sizes)}, the sizes of phi")
+    check_tensor("phi", phi.layers[-1].W, like=delta_top)
     return deltas_down_unchecked(phi, activations, delta_top, through)
 
 
 def deltas_down_unchecked(
     phi: BaseModelState, activations: Activations, delta_top: Tensor, through: str = "W"
 ) -> Signals:
-    """`deltas_down` without its checks, for inner loops."""
+    """`deltas_down` without checks, for inner loops."""
     derivative = get_nonlinearity(phi.nonlinearity).derivative
     signals = Signals({}, {}, {}, {})
     d = delta_top

@@ -68,7 +68,6 @@ class ClassicRule(UpdateRule):
 
         Raises:
             ValueError: a setting this rule does not have, or a value out of range.
-            TypeError: a setting of the wrong type.
         """
         check_names(f"settings of {cls.__name__}", settings, [f.name for f in fields(cls.settings_type)])
         return cls(cls.settings_type(**settings))
@@ -100,13 +99,3 @@ class ClassicRule(UpdateRule):
             V = layer.V if change_V is None else keep * layer.V - lr * change_V[l]
             layers.append(LayerState(W, b, V))
         return phi.with_layers(layers, **extra)
-
-
-def check_flag(name: str, value: Any) -> None:
-    """Refuse what is neither True nor False.
-
-    Raises:
-        TypeError: naming the setting.
-    """
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}; allowed: True or False")

@@ -1,7 +1,7 @@
 """Hebb, Oja, and Hebb + decorrelation: rules made of correlations between the two ends of a synapse.
 
 Sources: Hebb, *The Organization of Behavior* (1949); Oja, J. Math. Biol. 15 (1982) and Int. J. Neural Syst. 1 (1989);
-the hand rule of our early experiments (README, Sources). They use neither b nor V and leave both as they are.
+the hand rule of our early experiments (CONTRIBUTING, Sources). They use neither b nor V and leave both as they are.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from metarules._checks import check_number
+from metarules._checks import check_fields
 from metarules.base_model import BaseModelState, forward_unchecked
-from metarules.classic_rules.base import ClassicRule, RuleSettings, check_flag
+from metarules.classic_rules.base import ClassicRule, RuleSettings
 from metarules.classic_rules.registry import register
 from metarules.classic_rules.statistics import column_rms, correlation, normalise_columns, overall_rms, standardise
 from metarules.update_rule import Batch, InnerSettings, Trace
@@ -82,10 +82,6 @@ class OjaSettings(RuleSettings):
     decay: float = 0.0  # Oja's rule forgets by itself
     subspace: bool = False  # Oja 1989: neurons see each other's output and span the leading subspace together
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_flag("subspace", self.subspace)
-
 
 @register("oja")
 class Oja(HebbianRule):
@@ -117,7 +113,7 @@ class Oja(HebbianRule):
 
 @dataclass(frozen=True)
 class HebbDecorrelationSettings(RuleSettings):
-    """Settings of `HebbDecorrelation`: the hand rule's recipe (README, Sources)."""
+    """Settings of `HebbDecorrelation`: the hand rule's recipe (CONTRIBUTING, Sources)."""
 
     lr: float = 0.03
     decay: float = 1.0
@@ -126,8 +122,7 @@ class HebbDecorrelationSettings(RuleSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("hebb", self.hebb, low=-10, high=10)
-        check_number("decorr", self.decorr, low=-10, high=10)
+        check_fields(self, "hebb", "decorr", low=-10, high=10)
 
 
 @register("hebb_decorrelation")

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from metarules._checks import check_number
+from metarules._checks import check_fields, check_number
 from metarules.classic_rules.base import RuleSettings
 from metarules.classic_rules.hebbian import HebbianRule, Terms
 from metarules.classic_rules.soft_competition import SHARE_EPS
@@ -35,8 +35,7 @@ class MixedSettings(RuleSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("hebb", "decorr", "soft"):
-            check_number(name, getattr(self, name), low=-LARGEST_WEIGHT, high=LARGEST_WEIGHT)
+        check_fields(self, "hebb", "decorr", "soft", low=-LARGEST_WEIGHT, high=LARGEST_WEIGHT)
         check_number("oja", self.oja, low=0, high=LARGEST_WEIGHT)
         check_number("temperature", self.temperature, low=1e-3, high=1e3)
 

@@ -45,6 +45,5 @@ def get_rule(name: str, **settings: Any) -> ClassicRule:
 
     Raises:
         ValueError: an unknown name, a setting the rule does not have, or a value out of range.
-        TypeError: a setting of the wrong type.
     """
     return CLASSIC_RULES[check_choice("rule name", name, CLASSIC_RULES)].with_settings(**settings)

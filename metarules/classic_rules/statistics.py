@@ -1,7 +1,7 @@
 """The few normalisations the Hebbian rules are made of. All act on the last two dimensions, so tasks may lead.
 
-Source: the authors' code, and our early experiments (README, Sources). The small numbers under the roots keep constant
-features and zero weights finite, in the values and in the gradients.
+Source: the authors' code, and our early experiments (CONTRIBUTING, Sources). The small numbers under the roots keep
+constant features and zero weights finite, in the values and in the gradients.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from torch import Tensor
 from metarules._checks import check_number, check_tensor
 from metarules.base_model import BaseModelState, forward_unchecked
 from metarules.classic_rules.backward import deltas_down_unchecked, linear_backward
-from metarules.classic_rules.base import RuleSettings, check_flag
+from metarules.classic_rules.base import RuleSettings
 from metarules.classic_rules.gradient import GradientRule, GradientSettings
 from metarules.classic_rules.registry import register
 from metarules.update_rule import Batch, InnerSettings, Trace
@@ -42,10 +42,6 @@ class FeedbackAlignmentSettings(BackpropSettings):
 
     lr: float = 0.03  # ours: best of 0.03 .. 1 on letters and random decoders; W must not outgrow a fixed V
     kolen_pollack: bool = False  # V gets W's change and decay; a decay of 0.1 makes it forget where it began
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_flag("kolen_pollack", self.kolen_pollack)
 
 
 @register("backprop")

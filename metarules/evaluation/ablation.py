@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarules._checks import check_number
-from metarules._files import csv_text, print_whole, text_table, write_atomically
+from metarules._checks import check_kind, check_number
+from metarules._files import check_target, csv_text, print_whole, text_table, write_atomically
 from metarules._threads import use_threads
+from metarules._words import exit_status
+from metarules._work import time_left
 from metarules.base_model import WIDTHS
 from metarules.evaluation.held_out import N_TASKS, held_out, validate
 from metarules.evaluation.stream import like_after_like
@@ -88,31 +91,29 @@ def variants(rule: UpdateRule) -> dict[str, LocalRule]:
     Raises:
         TypeError: another kind of rule.
     """
-    if not isinstance(rule, LocalRule):
-        raise TypeError(f"rule is a {type(rule).__name__}; allowed: a LocalRule")
-    s = rule.settings
-    found = {WHOLE: rule}
+    local = check_kind("rule", rule, LocalRule)
+    s, found = local.settings, {WHOLE: local}
     for name in s.terms:
         if s.term_scale(name):
-            found[f"term {name}"] = rule.with_scales(terms={name: 0.0})
-    found["terms: all but hebb, decorr_x, soft"] = _without(rule, terms=[k for k in s.terms if k not in HAND_TERMS])
+            found[f"term {name}"] = local.with_scales(terms={name: 0.0})
+    found["terms: all but hebb, decorr_x, soft"] = _without(local, terms=[k for k in s.terms if k not in HAND_TERMS])
     for name in LOCAL_INPUTS:
         if s.input_scale(name):
-            found[f"input {name}"] = rule.with_scales(inputs={name: 0.0})
+            found[f"input {name}"] = local.with_scales(inputs={name: 0.0})
     for name, members in INPUT_GROUPS.items():
-        found[f"inputs: {name}"] = _without(rule, inputs=members)
+        found[f"inputs: {name}"] = _without(local, inputs=members)
     lateral = {name: False for name in LATERAL if getattr(s, name)}
     for name in lateral:
-        found[f"lateral signal {name} ({LATERAL[name]})"] = rebuilt(rule, **{name: False})
+        found[f"lateral signal {name} ({LATERAL[name]})"] = rebuilt(local, **{name: False})
     if len(lateral) > 1:
-        found["lateral signals: all"] = rebuilt(rule, **lateral)
+        found["lateral signals: all"] = rebuilt(local, **lateral)
     for mode in BACKWARD_UPDATES:
         if mode != s.backward_update:
-            found[f"backward weights: {_BACKWARD[mode]}"] = rebuilt(rule, backward_update=mode)
+            found[f"backward weights: {_BACKWARD[mode]}"] = rebuilt(local, backward_update=mode)
     if s.memory:
-        found |= {name: rebuilt(rule, **other) for name, other in NEIGHBOURS.items()}
+        found |= {name: rebuilt(local, **other) for name, other in NEIGHBOURS.items()}
     if s.top_signal:
-        found["top signal (d^L = 0)"] = rebuilt(rule, top_signal=False)
+        found["top signal (d^L = 0)"] = rebuilt(local, top_signal=False)
     return found
 
 
@@ -136,23 +137,17 @@ def rebuilt(rule: LocalRule, **switches: Any) -> LocalRule:
 
 
 def ablation(
-    rule: UpdateRule,
-    tasks: Mapping[str, Task],
-    *,
-    report: Callable[[str], None] = lambda text: None,
-    keep: Callable[[Sequence[AblationRow]], None] = lambda rows: None,
-    **how: Any,
-) -> list[AblationRow]:
-    """Validation accuracy of every variant of a rule.
+    rule: UpdateRule, tasks: Mapping[str, Task], *, report: Callable[[str], None] = lambda text: None, **how: Any
+) -> Iterator[AblationRow]:
+    """Validation accuracy of every variant of a rule, one after the other.
 
     Args:
         rule: a `LocalRule`.
         tasks: kind -> held-out tasks [tasks, N, n_0], at least two, as `held_out` makes them.
         report: is told which variant is next.
-        keep: is given the rows so far, after each.
         how: keywords of `validate`: widths, steps, batch_size, labels_per_class, seed.
 
-    Returns:
+    Yields:
         A row for each of `variants(rule)`, in their order. Base models that diverged count as chance.
 
     Raises:
@@ -162,15 +157,13 @@ def ablation(
     for kind, task in tasks.items():
         check_number(f"number of tasks of {kind}", task.tasks[0] if task.tasks else 1, low=2, integer=True)
     whole: dict[str, Tensor] = {}
-    rows = []
+    began = time.monotonic()
     found = variants(rule)
     for i, (what, variant) in enumerate(found.items(), start=1):
-        report(f"[{i}/{len(found)}] {what}")
+        report(f"[{i}/{len(found)}] {what}{time_left(began, i - 1, len(found))}")
         scores = {kind: validate(variant, task, order=_ORDERS.get(what), **how) for kind, task in tasks.items()}
         whole = whole or scores
-        rows.append(_row(what, scores, whole))
-        keep(rows)
-    return rows
+        yield _row(what, scores, whole)
 
 
 def ablation_table(rows: Sequence[AblationRow]) -> str:
@@ -223,28 +216,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tasks", type=int, default=N_TASKS, help="held-out tasks of each kind (%(default)s)")
     parser.add_argument("--steps", type=int, default=100, help="inner steps (%(default)s)")
     rows: list[AblationRow] = []
-    status = 0
 
-    def keep(found: Sequence[AblationRow]) -> None:
-        rows[:] = found
-        if given.out:
-            write_atomically(given.out, ablation_csv(rows).encode())
-
-    try:
-        given = parser.parse_args(own_modules.import_modules(sys.argv[1:] if arguments is None else arguments))
+    def work() -> None:
+        given = parser.parse_args(own_modules.import_modules(arguments))
         check_number("--tasks", given.tasks, low=2, integer=True)
         check_number("--steps", given.steps, low=0, integer=True)
+        given.out = given.out and check_target("--out", given.out)
         rule = load_rule(given.rule)
         variants(rule)  # refuses other kinds before the data are rendered
         torch.set_flush_denormal(True)  # weights that decay to nothing would slow every product down
         use_threads((64, *WIDTHS), 200, given.tasks)
-        ablation(rule, held_out(n_tasks=given.tasks), steps=given.steps, report=_to_stderr, keep=keep)
-    except (ValueError, TypeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"stopped after {len(rows)} rows", file=sys.stderr)
-        status = 130
+        for row in ablation(rule, held_out(n_tasks=given.tasks), steps=given.steps, report=_to_stderr):
+            rows.append(row)
+            if given.out:
+                write_atomically(given.out, ablation_csv(rows).encode())
+
+    status = exit_status(work, rows)
     if rows:
         print_whole(ablation_table(rows))
     return status

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,16 +18,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from metarules._checks import check_names, check_number
-from metarules._files import print_whole
+from metarules._checks import check_kind, check_names, check_number, check_widths
+from metarules._files import check_target, print_whole, write_atomically
+from metarules._threads import few_threads, told_threads
+from metarules._words import Parser, nearest
+from metarules._work import time_left
 from metarules.classic_rules import CLASSIC_RULES
 from metarules.evaluation.baselines import BASELINES, UnsuitableError
+from metarules.evaluation.leaderboard import rule_mark
 from metarules.evaluation.probe import LABELS_PER_CLASS, N_SPLITS
 from metarules.evaluation.protocol import Protocol, evaluate_baseline, evaluate_rule
-from metarules.evaluation.results import Result, Results
+from metarules.evaluation.results import Result, Results, rank_table
 from metarules.inner_loop import DivergenceError, inner_settings
 from metarules.meta_objective import SingularError
 from metarules.pretrained import own_modules
@@ -36,33 +38,46 @@ from metarules.pretrained.finding import get_rule, rule_label, rule_names
 from metarules.tasks import DATASETS, Dataset, load_dataset, read_dataset
 from metarules.update_rule import UpdateRule
 
+NOT_YET = "not evaluated yet"  # why a row is missing in a file of a command that was stopped
+PROGRAM = "python -m metarules.evaluation"
 CHEAP = ("raw", "random_init", "pca_32", "kmeans_32", "kmeans_64")  # seconds each; ica_32 and nmf_32 on request
+QUICK_RULES = ("hebb", "hebb_decorrelation", "oja", "soft_competition")  # of the hand-written ones, `--against quick`
 NOTE = "Supervised rules (backprop, feedback_alignment) learn from the labelled examples of each split alone."
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
     """Run the command line.
 
     Args:
         argv: arguments without the program's name; None takes those of this process.
+        prog: what the program is called in its messages.
 
     Returns:
         Exit status: 0; 1 if a rule asked for could not be evaluated; 2 for bad arguments and files; 130 when stopped
         by hand, after which the rows that were done are shown and, with --json, kept.
     """
     try:
-        arguments = own_modules.import_modules(sys.argv[1:] if argv is None else argv)
+        arguments = own_modules.import_modules(argv)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    parser = build_parser()
+    parser = build_parser(prog)
     options = parser.parse_args(arguments)
     try:
-        dataset = _dataset(options.data, options.data_option)
+        if options.rank:
+            print_whole(rank_table([Results.read_json(path) for path in options.rank]))
+            return 0
+        dataset = read_data(options.data, options.data_option)
+        if len(dataset.y.unique()) < 2:
+            what = "without labels" if dataset.n_classes == 1 else "with examples of one class"
+            raise ValueError(f"--data is {options.data!r}, {what}; allowed: two classes or more")
         protocol = _protocol(options, dataset)
         rules = _rules(options, dataset)
         baselines = _baselines(options, rules)
-        _check_target(options.json)
+        targets = {name: getattr(options, name) for name in ("json", "csv", "markdown") if getattr(options, name)}
+        vars(options).update({name: check_target(f"--{name}", path) for name, path in targets.items()})
+        if len({path.resolve() for path in targets.values()}) < len(targets):
+            raise ValueError(f"{' and '.join(f'--{name}' for name in targets)} name one file; allowed: one for each")
     except (ValueError, TypeError, OSError) as error:
         parser.error(str(error))
     jobs: dict[str, Callable[[], Result]] = {
@@ -73,39 +88,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         jobs[name] = partial(evaluate_baseline, name, dataset, protocol)
     settings, status = _settings(options, dataset, protocol, rules), 0
     results = Results((), settings)
+    done = _begun(options.json, results)
     try:
-        with _one_thread():
-            for results in _run(jobs, settings):
-                if options.json:
-                    results.write_json(options.json)  # after every row, and before the table, which may find no reader
+        with one_thread():
+            for results in _run(jobs, settings, done):
+                _write(results, options)  # after every row, and before the table, which may find no reader
     except KeyboardInterrupt:
         print(f"stopped after {len(results.results)} of {len(jobs)} rows", file=sys.stderr)
         status = 130
-    except OSError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
     _report(results, options.rule)
     return status or int(any(rule_label(name) in results.skipped for name in options.rule))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str = PROGRAM) -> Parser:
     """The options, with their help."""
-    parser = argparse.ArgumentParser(
-        prog="python -m metarules.evaluation",
-        description="Learn a representation without labels, then read it with a few labels per class.",
-        allow_abbrev=False,
+    parser = Parser(
+        prog=prog, description="Learn a representation without labels, then read it with a few labels per class."
     )
     add = parser.add_argument
     rules = f"a name ({', '.join(rule_names())}) or the path of a .safetensors file; may be repeated"
-    add(own_modules.OPTION, metavar="MODULE", help=own_modules.HELP)
     add("--rule", action="append", default=[], metavar="NAME", help=rules)
-    data_help = f"one of {', '.join(DATASETS)}, or your own .csv, .npy, .npz or folder of images (default: digits)"
-    add("--data", default="digits", metavar="NAME", help=data_help)
-    option_help = "option of the data set, such as split=validation for glyphs, label=2 for a table; may be repeated"
-    add("--data-option", action="append", default=[], metavar="KEY=VALUE", help=option_help)
-    add(
-        "--net", metavar="N0-N1-..", help="sizes of the base model, inputs first (default: inputs of the data-32-32-32)"
-    )
+    add_options(parser)
     add("--steps", type=int, metavar="T", help="inner steps of the rules named by --rule (default: as each recommends)")
     add("--labels-per-class", type=int, default=LABELS_PER_CLASS, metavar="K", help="default: %(default)s")
     add("--splits", type=int, default=N_SPLITS, metavar="N", help="draws of labelled examples (default: %(default)s)")
@@ -116,15 +122,44 @@ def build_parser() -> argparse.ArgumentParser:
     baselines_help = f"what to compare with, out of {known} (default: all but ica_32 and nmf_32)"
     cheap = [*CHEAP, *sorted(CLASSIC_RULES)]
     group.add_argument("--baselines", nargs="+", default=cheap, metavar="NAME", help=baselines_help)
+    against_help = "compare with what takes seconds (quick), or with every rival and hand-written rule (all)"
+    group.add_argument("--against", dest="baselines", action=_Against, choices=("quick", "all"), help=against_help)
     group.add_argument("--no-baselines", dest="baselines", action="store_const", const=[], help="the rules alone")
-    add("--json", type=Path, metavar="FILE", help="write the rows, settings and versions there, after every row")
+    json_help = "write rows, settings and versions there, after every row; a command that was stopped goes on from it"
+    add("--json", type=Path, metavar="FILE", help=json_help)
+    add("--csv", type=Path, metavar="FILE", help="write the table there as CSV, after every row")
+    rank_help = "evaluate nothing: mean ranks over the data sets that these files of --json are of, one each"
+    add("--rank", nargs="+", type=Path, metavar="FILE", help=rank_help)
+    add("--markdown", type=Path, metavar="FILE", help="write the table and the paired differences there as Markdown")
     return parser
 
 
-def _dataset(name: str, options: Sequence[str]) -> Dataset:
+def add_options(parser: Parser) -> None:
+    """What `read_data` and `read_net` are given, and `--import`."""
+    add = parser.add_argument
+    add(own_modules.OPTION, metavar="MODULE", help=own_modules.HELP)
+    data_help = f"one of {', '.join(DATASETS)}, or your own .csv, .npy, .npz or folder of images (default: %(default)s)"
+    add("--data", default="digits", metavar="NAME", help=data_help)
+    option_help = "option of the data set, such as split=validation for glyphs, label=2 for a table; may be repeated"
+    add("--data-option", action="append", default=[], metavar="KEY=VALUE", help=option_help)
+    net_help = "sizes of the base model, inputs first (default: inputs of the data-32-32-32)"
+    add("--net", metavar="N0-N1-..", help=net_help)
+
+
+def read_data(name: str, options: Sequence[str]) -> Dataset:
+    """The data set that `--data` and `--data-option` ask for.
+
+    Args:
+        name: of a data set, or the path of a file or folder.
+        options: as KEY=VALUE.
+
+    Raises:
+        ValueError, TypeError, OSError: no such data set or file, an option it does not have.
+    """
     file = name not in DATASETS and (name.endswith((".csv", ".npy", ".npz")) or Path(name).exists())
     if name not in DATASETS and not file:
-        raise ValueError(f"--data is {name!r}; allowed: {', '.join(DATASETS)}, or a .csv, .npy or .npz file")
+        near = nearest(name, DATASETS)
+        raise ValueError(f"--data is {name!r}; allowed: {', '.join(DATASETS)}, or a .csv, .npy or .npz file{near}")
     values: dict[str, Any] = {}
     for option in options:
         key, equals, value = option.partition("=")
@@ -140,28 +175,29 @@ def _dataset(name: str, options: Sequence[str]) -> Dataset:
         found = read_dataset(name, **values)
     else:
         found = load_dataset(name, **values)
-    if not isinstance(found, Dataset):
-        raise TypeError(f"data set {name!r} is a {type(found).__name__}; allowed: a function that returns a Dataset")
-    if len(found.y.unique()) < 2:
-        raise ValueError(f"--data is {name!r}, with examples of one class; allowed: two classes or more")
+    check_kind(f"what data set {name!r} returned", found, Dataset)
     name = found.name if file else name  # no paths in results
     return replace(found, name=f"{name}({', '.join(options)})" if options else name)
 
 
+def read_net(net: str | None, dataset: Dataset) -> tuple[int, ...]:
+    """The sizes (n_0, .., n_L) that `--net` asks for; None takes the data's inputs and the protocol's layers.
+
+    Raises:
+        ValueError: no sizes, or sizes that do not fit the data.
+    """
+    n_0 = dataset.x.shape[1]
+    try:
+        first, second, *rest = (n_0, *Protocol.hidden) if net is None else map(int, net.split("-"))
+    except ValueError:
+        raise ValueError(f"--net is {net!r}; allowed: two or more sizes such as 64-32-32-32") from None
+    if first != n_0:
+        raise ValueError(f"--net is {net!r}; allowed: sizes that begin with {n_0} for this data")
+    return check_widths("--net", (first, second, *rest))
+
+
 def _protocol(options: argparse.Namespace, dataset: Dataset) -> Protocol:
-    hidden = Protocol.hidden
-    if options.net is not None:
-        try:
-            first, second, *rest = map(int, options.net.split("-"))
-        except ValueError:
-            raise ValueError(f"--net is {options.net!r}; allowed: two or more sizes such as 64-32-32-32") from None
-        if first != dataset.x.shape[1]:
-            raise ValueError(
-                f"--net is {options.net!r}; allowed: sizes that begin with {dataset.x.shape[1]} for this data"
-            )
-        hidden = (second, *rest)
-    for size in hidden:
-        check_number("--net", size, low=1, integer=True)
+    hidden = read_net(options.net, dataset)[1:]
     rarest = int(dataset.y.unique(return_counts=True)[1].min())  # one example of each class is left to ask for
     check_number("--labels-per-class", options.labels_per_class, low=1, high=rarest - 1, integer=True)
     check_number("--splits", options.splits, low=2, integer=True)  # one alone has no standard error
@@ -193,33 +229,65 @@ def _baselines(options: argparse.Namespace, rules: dict[str, Any]) -> list[str]:
     for name in options.baselines:
         if name not in BASELINES and name not in CLASSIC_RULES:
             allowed = ", ".join([*BASELINES, *sorted(CLASSIC_RULES)])
-            raise ValueError(f"--baselines names {name!r}; allowed: {allowed}")
+            near = nearest(name, [*BASELINES, *CLASSIC_RULES])
+            raise ValueError(f"--baselines names {name!r}; allowed: {allowed}{near}")
     names = [name for name in dict.fromkeys(options.baselines) if name in BASELINES]
     if not names and not rules:
         raise ValueError(f"--no-baselines leaves nothing to do without --rule; allowed: {', '.join(rule_names())}")
     return names
 
 
-def _check_target(path: Path | None) -> None:
-    """Find out before the work, not after it, that the JSON file cannot be written."""
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() or not os.access(path.parent, os.W_OK):
-            raise ValueError(f"--json is {str(path)!r}; allowed: a file in a folder that can be written to")
+class _Against(argparse.Action):
+    """`--against quick` and `--against all` as lists of names, read when asked, so that `--import` comes first."""
+
+    def __call__(self, parser: Any, namespace: Any, value: Any, option: Any = None) -> None:
+        whole = value == "all"
+        names = [name for name, baseline in BASELINES.items() if whole or baseline.quick]
+        classic = [name for name in sorted(CLASSIC_RULES) if whole or name in QUICK_RULES]
+        setattr(namespace, self.dest, [*names, *classic])
 
 
-def _run(jobs: Mapping[str, Callable[[], Result]], settings: Mapping[str, Any]) -> Iterator[Results]:
+def _begun(path: Path | None, fresh: Results) -> dict[str, Result]:
+    """The rows that the same command, stopped before its end, has left in its JSON file."""
+    if path is None or not path.exists():
+        return {}
+    try:
+        found = Results.read_json(path)
+    except ValueError:
+        return {}  # another file, which is replaced as ever
+    same = {name: value for name, value in found.settings.items() if name != "seconds"}
+    if NOT_YET not in found.skipped.values() or same != json.loads(json.dumps(fresh.settings)):
+        return {}
+    return {result.row.representation: result for result in found.results if found.versions == fresh.versions}
+
+
+def _write(results: Results, options: argparse.Namespace) -> None:
+    if options.json:
+        results.write_json(options.json)
+    if options.csv and results.results:
+        write_atomically(options.csv, results.csv().encode())
+    if options.markdown and results.results:
+        names = {row.representation for row in results.rows}
+        pairs = [results.comparison(n) for n in map(rule_label, options.rule) if n in names and len(names) > 1]
+        parts = [results.markdown(), *(f"```text\n{text}\n```" for text in pairs)]
+        write_atomically(options.markdown, ("\n\n".join(parts) + "\n").encode())
+
+
+def _run(
+    jobs: Mapping[str, Callable[[], Result]], settings: Mapping[str, Any], done: Mapping[str, Result]
+) -> Iterator[Results]:
     """The results so far, after every row; skipped is what this data does not allow, and what has yet to be done."""
-    start, found, skipped = time.perf_counter(), [], {}
-    waiting = dict.fromkeys(jobs, "not evaluated yet")
+    start, found, skipped = time.monotonic(), [], {}
+    waiting = dict.fromkeys(jobs, NOT_YET)
     for i, (name, job) in enumerate(jobs.items(), start=1):
-        print(f"[{i}/{len(jobs)}] {name}", file=sys.stderr, flush=True)
+        how_far = " (on file)" if name in done else time_left(start, i - 1, len(jobs))
+        print(f"[{i}/{len(jobs)}] {name}{how_far}", file=sys.stderr, flush=True)
         del waiting[name]
         try:
-            found.append(job())
+            found.append(done[name] if name in done else job())
         except (DivergenceError, SingularError, UnsuitableError) as error:
             skipped[name] = str(error)
-        seconds = {"seconds": round(time.perf_counter() - start, 1)}
+        seconds = {"seconds": round(time.monotonic() - start, 1)}
         yield Results(tuple(found), {**settings, **seconds}, {**skipped, **waiting})
 
 
@@ -244,6 +312,7 @@ def _settings(
         "seeds": protocol.n_models,
         "seed": protocol.seed,
         "inner": inner,
+        "rules": {label: rule_mark(rule) for label, (rule, _) in rules.items()},
     }
 
 
@@ -253,6 +322,7 @@ def _report(results: Results, asked: Sequence[str]) -> None:
     parts += [results.comparison(label) for label in map(rule_label, asked) if label in names and len(names) > 1]
     if any(name in ("backprop", "feedback_alignment") for name in names):
         parts.append(NOTE)
+    parts += [f"{name}: {b.meaning}." for name, b in BASELINES.items() if name in names and b.uses_labels]
     if parts:
         print_whole("\n\n".join(parts))
     for name, reason in results.skipped.items():
@@ -260,14 +330,11 @@ def _report(results: Results, asked: Sequence[str]) -> None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small matrices are fastest on one thread, and give the same numbers wherever there are more cores."""
-    for part in ("cluster", "decomposition", "linear_model"):
+def one_thread() -> Iterator[None]:
+    """Small matrices are fastest on one thread, and give the same numbers wherever there are more cores; a number in
+    OMP_NUM_THREADS decides."""
+    for part in ("cluster", "decomposition", "linear_model", "manifold", "semi_supervised"):
         import_module(f"sklearn.{part}")  # a limit holds for libraries that are loaded when it is set
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    threads = told_threads() or 1
+    with few_threads(threads=threads), threadpool_limits(threads):
+        yield

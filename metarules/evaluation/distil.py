@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from metarules._checks import check_names, check_number
-from metarules._files import csv_text, text_table, write_atomically
+from metarules._checks import check_kind, check_names, check_number
+from metarules._files import check_target, csv_text, print_whole, text_table, write_atomically
 from metarules._threads import use_threads
+from metarules._words import exit_status
 from metarules.base_model import WIDTHS
 from metarules.evaluation.held_out import SEED, held_out, validate
 from metarules.pretrained import load_rule, own_modules
@@ -50,18 +51,11 @@ def with_terms(rule: UpdateRule, terms: Sequence[str]) -> LocalRule:
     """The same rule with only these of its terms.
 
     Raises:
-        TypeError: another kind of rule.
         ValueError: a name that is no term of this rule.
     """
-    local = _local(rule)
+    local = check_kind("rule", rule, LocalRule)
     check_names("terms", terms, local.settings.terms)
     return local.with_scales(terms={name: 0.0 for name in local.settings.terms if name not in terms})
-
-
-def _local(rule: UpdateRule) -> LocalRule:
-    if not isinstance(rule, LocalRule):
-        raise TypeError(f"rule is a {type(rule).__name__}; allowed: a LocalRule, whose terms can be switched off")
-    return rule
 
 
 def scores(rule: UpdateRule, tasks: Mapping[str, Task], **how: Any) -> dict[str, float]:
@@ -82,7 +76,7 @@ def distil(
     fewest: int = 1,
     report: Callable[[str], None] = lambda text: None,
     **how: Any,
-) -> list[DistilledRow]:
+) -> Iterator[DistilledRow]:
     """Drop terms one by one, each time the one without which the others do best.
 
     Args:
@@ -93,25 +87,25 @@ def distil(
         report: is told which term goes.
         how: keywords of `validate`, by default `HOW`.
 
-    Returns:
+    Yields:
         A row for the whole rule and one after every drop.
 
     Raises:
         TypeError, ValueError: as `with_terms` and `validate`; fewest is no whole number from 1.
     """
     check_number("fewest", fewest, low=1, integer=True)
-    settings = _local(rule).settings
+    settings = check_kind("rule", rule, LocalRule).settings
     left = [name for name in settings.terms if settings.term_scale(name)]
     untaught, whole = scores(rule, judge, **{**how, "steps": 0}), scores(rule, judge, **how)
-    rows = [DistilledRow(tuple(left), "", whole, 1.0)]
+    yield DistilledRow(tuple(left), "", whole, 1.0)
     while len(left) > fewest:
         found = {name: scores(with_terms(rule, [k for k in left if k != name]), choose, **how) for name in left}
         least = max(found, key=lambda name: sum(found[name].values()))
         left.remove(least)
         accuracy = scores(with_terms(rule, left), judge, **how)
-        rows.append(DistilledRow(tuple(left), least, accuracy, share_kept(accuracy, whole, untaught)))
-        report(f"{len(left):2d} terms left, without {least}: {rows[-1].share:.2f} of the gain")
-    return rows
+        share = share_kept(accuracy, whole, untaught)
+        report(f"{len(left):2d} terms left, without {least}: {share:.2f} of the gain")
+        yield DistilledRow(tuple(left), least, accuracy, share)
 
 
 def distilled_csv(rows: Sequence[DistilledRow]) -> str:
@@ -132,30 +126,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None takes the command line's.
 
     Returns:
-        Exit status: 0, or 2 after an error (said on stderr).
+        Exit status: 0, 2 after an error (said on stderr), 130 when stopped by hand; rows that were done are kept.
     """
     prog, layout = "python -m metarules.evaluation.distil", argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=layout, allow_abbrev=False)
     parser.add_argument(own_modules.OPTION, metavar="MODULE", help=own_modules.HELP)
     parser.add_argument("--rule", default="local", help="a shipped name or a .safetensors file (%(default)s)")
-    parser.add_argument("--out", type=Path, help="CSV file to write besides printing the table")
+    parser.add_argument("--out", type=Path, help="CSV file to write, after every row, besides printing the table")
     parser.add_argument("--tasks", type=int, default=4, help="held-out tasks of each kind to choose on (%(default)s)")
-    try:
-        given = parser.parse_args(own_modules.import_modules(sys.argv[1:] if arguments is None else arguments))
+    rows: list[DistilledRow] = []
+
+    def work() -> None:
+        given = parser.parse_args(own_modules.import_modules(arguments))
         check_number("--tasks", given.tasks, low=1, integer=True)
+        given.out = given.out and check_target("--out", given.out)
         rule = load_rule(given.rule)
         with_terms(rule, ())  # refuses other kinds before the data are rendered
         torch.set_flush_denormal(True)  # weights that decay to nothing would slow every product down
         use_threads((64, *WIDTHS), 100, given.tasks)
         choose, judge = held_out(n_tasks=given.tasks), held_out(n_tasks=2 * given.tasks, seed=SEED + 1)
-        rows = distil(rule, choose, judge, report=lambda text: print(text, file=sys.stderr, flush=True))
-        print(text_table([list(_cells(rows[0])), *(list(_cells(row).values()) for row in rows)]))
-        if given.out:
-            write_atomically(given.out, distilled_csv(rows).encode())
-    except (ValueError, TypeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        for row in distil(rule, choose, judge, report=lambda text: print(text, file=sys.stderr, flush=True)):
+            rows.append(row)
+            if given.out:
+                write_atomically(given.out, distilled_csv(rows).encode())
+
+    status = exit_status(work, rows)
+    if rows:
+        print_whole(text_table([list(_cells(rows[0])), *(list(_cells(row).values()) for row in rows)]))
+    return status
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metarules._checks import check_tensor
+from metarules._checks import check_fit, check_tensor
 from metarules.evaluation.probe import standardise_features
 
 
@@ -49,7 +49,8 @@ def mean_likeness(W: Tensor) -> Tensor:
 
 def mean_of_pairs(pairs: Tensor) -> Tensor:
     """Mean of a symmetric matrix [*tasks, n, n] without its diagonal, [*tasks]; 0 for n = 1, where no pair is."""
-    n = pairs.shape[-1]
+    n = check_tensor("pairs", pairs, min_dims=2).shape[-1]
+    check_fit(pairs=(pairs.flatten(0, -3) if pairs.ndim > 2 else pairs[None], "tasks n n"))
     return (pairs.sum((-2, -1)) - pairs.diagonal(dim1=-2, dim2=-1).sum(-1)) / max(n * (n - 1), 1)
 
 
@@ -69,7 +70,7 @@ def effective_dimension(x: Tensor) -> Tensor:
         TypeError: x is no floating tensor.
         ValueError: fewer than two dimensions, NaN or infinity.
     """
-    s = standardise_features(x)
+    s = standardise_features(check_tensor("x", x, min_dims=2))
     C = s.mT @ s / s.shape[-2]
     trace = C.diagonal(dim1=-2, dim2=-1).sum(-1)
     return trace.square() / C.square().sum((-2, -1)).clamp(min=1e-12)

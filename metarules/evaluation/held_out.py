@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metarules._checks import check_number, check_widths
+from metarules._checks import check_fields, check_number, check_widths
 from metarules._random import seeded
 from metarules._workers import Workers
 from metarules.base_model import WIDTHS, BaseModelState, forward_unchecked
+from metarules.evaluation.baselines import baseline_features
 from metarules.inner_loop import DivergenceError, start, unroll
 from metarules.meta_objective import MetaObjectiveSettings, SingularError, one_hot, score_in_turn
 from metarules.tasks import Task
@@ -78,6 +79,8 @@ def validate(
         ValueError: more examples wanted than the tasks have, numbers out of range, a rule of another dtype than task.x.
     """
     check_number("batch_size", batch_size, low=2, high=task.n_examples, integer=True)
+    check_number("labels_per_class", labels_per_class, low=1, integer=True)
+    check_widths("widths", tuple(widths))
     phi, _, generator = start(rule, task, sizes=(task.n_inputs, *widths), steps=steps, seed=seed)
     labelled = task.sample_labelled(labels_per_class, generator, N_SETS)
     try:
@@ -88,6 +91,30 @@ def validate(
         return few_shot(phi, labelled, task.n_classes)
     except (DivergenceError, SingularError):
         return torch.full(task.tasks, 1 / task.n_classes, dtype=task.x.dtype)
+
+
+def validate_baseline(
+    name: str, task: Task, *, widths: Sequence[int] = WIDTHS, labels_per_class: int = 10, seed: int = 0
+) -> Tensor:
+    """`validate` of one of `BASELINES`, read on the very examples that rules without `init_extra` are read on.
+
+    Args:
+        name: one that makes features. Task i has seed i.
+        task: x [tasks, N, n_0].
+        widths: of the base models.
+        labels_per_class, seed: as for `validate`.
+
+    Returns:
+        Accuracy of each task [tasks].
+
+    Raises:
+        ValueError: as `baseline_features`; more examples wanted than the tasks have.
+    """
+    found = [baseline_features(name, x, seed=i, hidden=tuple(widths)) for i, x in enumerate(task.x)]
+    features = Task(torch.stack(found), task.y, task.n_classes)
+    generator = start(UpdateRule(), task, sizes=(task.n_inputs, *widths), seed=seed).generator
+    labelled = features.sample_labelled(labels_per_class, generator, N_SETS)
+    return few_shot_features(torch.cat([batch.x for batch in labelled], -2), labelled, task.n_classes)
 
 
 def few_shot(phi: BaseModelState, labelled: Sequence[Batch], n_classes: int) -> Tensor:
@@ -141,10 +168,9 @@ class JudgeSettings:
     seed: int = SEED  # of the tasks
 
     def __post_init__(self) -> None:
-        for name in ("tasks", "labels_per_class"):
-            check_number(name, getattr(self, name), low=1, integer=True)
-        for name, least in (("steps", 0), ("batch_size", 2), ("seed", 0)):
-            check_number(name, getattr(self, name), low=least, integer=True)
+        check_fields(self, "tasks", "labels_per_class", low=1, integer=True)
+        check_fields(self, "steps", "seed", low=0, integer=True)
+        check_number("batch_size", self.batch_size, low=2, integer=True)
         check_widths("widths", self.widths)
         if self.wide:
             check_widths("wide", self.wide)

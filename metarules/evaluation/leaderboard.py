@@ -23,11 +23,9 @@ from torch import Tensor
 from metarules._checks import check_choice
 from metarules._files import text_table, write_atomically
 from metarules._work import Progress, Stopped
-from metarules.evaluation.baselines import baseline_features
-from metarules.evaluation.held_out import N_SETS, JudgeSettings, few_shot_features, held_out, validate
+from metarules.evaluation.held_out import JudgeSettings, held_out, validate, validate_baseline
 from metarules.evaluation.locality import lateral_signals
 from metarules.evaluation.results import mean_and_stderr
-from metarules.inner_loop import start
 from metarules.pretrained.finding import get_rule, rule_names
 from metarules.tasks import DistributionSettings, Task
 from metarules.update_rule import FunctionRule, UpdateRule, check_rule
@@ -107,6 +105,7 @@ class Leaderboard:
 
     Raises:
         ValueError: an unknown kind, a file that is no leaderboard, or one that was judged otherwise.
+        OSError: a path that cannot be that of a file.
 
     Example:
         board = Leaderboard("my_leaderboard.json")
@@ -143,8 +142,8 @@ class Leaderboard:
             entries = [_entry(line) for line in found["entries"]]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
-                f"{self.path.name} cannot be read ({type(error).__name__}: {error}); allowed: a file written by "
-                "Leaderboard, or a new name"
+                f"path is {self.path.name}, which cannot be read ({type(error).__name__}: {error}); allowed: a file "
+                "written by Leaderboard, or a new name"
             ) from None
         if how != self._how():
             raise ValueError(
@@ -241,7 +240,7 @@ class Leaderboard:
         now = {entry.name: entry.mark for entry in self.entries()}
         jobs: list[Callable[[], Entry]] = []
         for name, rule in self._field().items():
-            if now.get(name) != _mark(rule):
+            if now.get(name) != rule_mark(rule):
                 jobs.append(partial(self._judge_rule, name, rule, own=False))
         jobs += [partial(self._judge_baseline, name) for name in BASELINES if name not in now]
         for done, job in enumerate(jobs):
@@ -283,18 +282,14 @@ class Leaderboard:
             )
             accuracies[kind] = _rounded(found)
         numbers = sum(p.numel() for p in rule.parameters())
-        return Entry(name, accuracies, numbers, lateral_signals(rule), own, _mark(rule))
+        return Entry(name, accuracies, numbers, lateral_signals(rule), own, rule_mark(rule))
 
     def _judge_baseline(self, name: str) -> Entry:
-        s, accuracies = self.settings, {}
+        s = self.settings
+        accuracies = {}
         for kind, task in self.tasks().items():
-            parts = [baseline_features(name, task.x[i], seed=i, hidden=s.widths) for i in range(s.tasks)]
-            features = Task(torch.stack(parts), task.y, task.n_classes)
-            # the labelled examples that `validate` draws for a rule that carries nothing along
-            g = start(get_rule("hebb"), task, sizes=(task.n_inputs, *s.widths), steps=s.steps).generator
-            labelled = features.sample_labelled(s.labels_per_class, g, N_SETS)
-            x = torch.cat([batch.x for batch in labelled], -2)
-            accuracies[kind] = _rounded(few_shot_features(x, labelled, task.n_classes))
+            found = validate_baseline(name, task, widths=s.widths, labels_per_class=s.labels_per_class)
+            accuracies[kind] = _rounded(found)
         return Entry(name, accuracies, None, None, False, name)
 
     def _field(self) -> dict[str, UpdateRule]:
@@ -331,7 +326,7 @@ def _entry(line: Mapping[str, Any]) -> Entry:
     )
 
 
-def _mark(rule: UpdateRule) -> str:
+def rule_mark(rule: UpdateRule) -> str:
     """A fingerprint of class, settings and theta."""
     digest = hashlib.sha256(f"{type(rule).__qualname__} {getattr(rule, 'settings', '')!r}".encode())
     for name, tensor in sorted(rule.state_dict().items()):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarules._checks import check_number, check_tensor
+from metarules._checks import check_number, check_tensor, check_whole
 from metarules._random import seeded
 from metarules.meta_objective import one_hot
 
@@ -169,12 +169,13 @@ def split_reader(features: Tensor, labels: Tensor, splits: Splits) -> Callable[[
         statistics, to a score for each class, float64, [*tasks, k, n_classes]: about 1 for the class it is and -1 for
         the others, mean over the splits.
     """
+    labels = _check_labels(labels)
     whole = _check_rows(features, labels).double()
     mean = whole.mean(-2, keepdim=True)
     std = (whole - mean).square().mean(-2, keepdim=True).sqrt()
     x = standardise_features(whole)
     constant = (x == 0).all(-2, keepdim=True)  # such a feature says nothing about further examples either
-    read_outs = list(_read_outs(x, _check_labels(labels), splits))
+    read_outs = list(_read_outs(x, labels, splits))
 
     def read(new: Tensor) -> Tensor:
         more = torch.where(constant, 0.0, (new.double() - mean) / torch.where(constant, 1.0, std))
@@ -194,6 +195,9 @@ def class_accuracy(guesses: Tensor, labels: Tensor, splits: Splits) -> Tensor:
     Returns:
         Accuracies in [0, 1], float64, [*tasks, n_classes]; NaN for a class with no example left to guess.
     """
+    labels = _check_labels(labels)
+    if guesses.shape[-2:] != splits.rest.shape:
+        raise ValueError(f"guesses has shape {list(guesses.shape)}; allowed: {['*tasks', *splits.rest.shape]}")
     truth = labels[splits.rest]
     right = guesses == truth
     return torch.stack([right[..., truth == c].double().mean(-1) for c in range(int(labels.max()) + 1)], -1)
@@ -242,14 +246,6 @@ def _check_rows(features: Tensor, labels: Tensor) -> Tensor:
 
 def _check_labels(labels: Any) -> Tensor:
     """labels as int64 [N] on the CPU, or an error."""
-    if (
-        not isinstance(labels, Tensor)
-        or labels.is_floating_point()
-        or labels.is_complex()
-        or labels.dtype == torch.bool
-    ):
-        kind = getattr(labels, "dtype", type(labels).__name__)
-        raise TypeError(f"labels is {kind}; allowed: a tensor of whole numbers such as torch.int64")
-    if labels.ndim != 1 or not len(labels):
+    if check_whole("labels", labels).ndim != 1 or not len(labels):
         raise ValueError(f"labels has shape {list(labels.shape)}; allowed: [N], one class number per example, N >= 1")
     return labels.long().cpu()

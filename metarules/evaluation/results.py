@@ -6,7 +6,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 
 import metarules
 from metarules._checks import check_choice, check_tensor
-from metarules._files import text_table, write_atomically
+from metarules._files import csv_text, text_table, write_atomically
 
 DIGITS = 6  # decimals of an accuracy in JSON; one example of 1700 is 0.0006
 CLEAR = 2.0  # "above" and "below" mean by more than this many paired standard errors
@@ -36,6 +36,7 @@ class Row:
         accuracy: mean over splits and models, in [0, 1].
         stderr: standard error over splits of the means over models.
         n: number of accuracies averaged: splits times models.
+        seconds: of the processor to learn one model's features, or to spread one split's labels; None where unknown.
     """
 
     data: str
@@ -45,6 +46,7 @@ class Row:
     accuracy: float
     stderr: float
     n: int
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +57,18 @@ class Result:
     accuracies: Tensor
 
 
-def make_result(data: str, representation: str, dim: int, labels_per_class: int, accuracies: Tensor) -> Result:
+def make_result(
+    data: str,
+    representation: str,
+    dim: int,
+    labels_per_class: int,
+    accuracies: Tensor,
+    seconds: float | None = None,
+) -> Result:
     """Sum accuracies up into a row.
 
     Args:
-        data, representation, dim, labels_per_class: as in `Row`.
+        data, representation, dim, labels_per_class, seconds: as in `Row`.
         accuracies: [models, splits], at least two splits; one model for a method without chance.
 
     Raises:
@@ -67,7 +76,7 @@ def make_result(data: str, representation: str, dim: int, labels_per_class: int,
         ValueError: it is not [models, splits], holds fewer than two splits, NaN or infinity.
     """
     mean, stderr = mean_and_stderr(accuracies)
-    row = Row(data, representation, dim, labels_per_class, mean, stderr, accuracies.numel())
+    row = Row(data, representation, dim, labels_per_class, mean, stderr, accuracies.numel(), seconds)
     return Result(row, accuracies.detach().cpu().double())
 
 
@@ -135,9 +144,22 @@ class Results:
 
     def table(self) -> str:
         """The rows as aligned text."""
+        return text_table(self._cells(), left=2)
+
+    def csv(self) -> str:
+        """The rows as CSV."""
+        head, *rows = self._cells()
+        return csv_text([dict(zip(head, row, strict=True)) for row in rows])
+
+    def markdown(self) -> str:
+        """The rows as a Markdown table."""
+        head, *rows = self._cells()
+        marks = ["---" if i < 2 else "---:" for i in range(len(head))]
+        return "\n".join(f"| {' | '.join(line)} |" for line in (head, marks, *rows))
+
+    def _cells(self) -> list[list[str]]:
         head = [f.name for f in fields(Row)]
-        cells = [[_cell(value) for value in asdict(row).values()] for row in self.rows]
-        return text_table([head, *cells], left=2)
+        return [head, *([_cell(name, value) for name, value in asdict(row).items()] for row in self.rows)]
 
     def comparison(self, representation: str) -> str:
         """One method against all others, paired, as aligned text; errors as `__getitem__`."""
@@ -208,8 +230,53 @@ def _check_accuracies(name: str, value: Any) -> Tensor:
     return value
 
 
-def _cell(value: Any) -> str:
+def _cell(name: str, value: Any) -> str:
+    if name == "seconds":
+        return "" if value is None else f"{value:.2f}"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def mean_ranks(found: Sequence[Results]) -> dict[str, float]:
+    """Place by accuracy, averaged over data sets, the best first; ties share the mean of their places.
+
+    Args:
+        found: results of one data set each. What one of them lacks has no rank.
+
+    Returns:
+        Representation -> mean rank from 1.
+
+    Raises:
+        ValueError: no results.
+    """
+    if not found:
+        raise ValueError("found is empty; allowed: results of one data set or more")
+    tables = [{row.representation: row.accuracy for row in results.rows} for results in found]
+    shared = [name for name in tables[0] if all(name in table for table in tables)]
+    ranks = dict.fromkeys(shared, 0.0)
+    for table in tables:
+        for name in shared:
+            above = sum(table[other] > table[name] for other in shared)
+            level = sum(table[other] == table[name] for other in shared)
+            ranks[name] += (above + (level + 1) / 2) / len(tables)
+    return dict(sorted(ranks.items(), key=lambda item: item[1]))
+
+
+def rank_table(found: Sequence[Results]) -> str:
+    """Mean ranks as aligned text, and the accuracy on each data set.
+
+    Raises:
+        ValueError: no results, none of one name in all of them, or one data set twice.
+    """
+    data = [next((row.data for row in results.rows), "") for results in found]
+    if len(set(data)) < len(data):
+        raise ValueError(f"found is of {', '.join(data)}; allowed: results of different data sets")
+    if not (ranks := mean_ranks(found)):
+        raise ValueError(f"found has no representation in common; allowed: the same for {', '.join(data)}")
+    lines = [
+        [name, f"{rank:.2f}", *(f"{results[name].row.accuracy:.4f}" for results in found)]
+        for name, rank in ranks.items()
+    ]
+    return text_table([["representation", "mean rank", *data], *lines])
 
 
 def _rounded(accuracies: Tensor) -> list[list[float]]:

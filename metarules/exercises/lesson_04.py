@@ -1,4 +1,4 @@
-"""Checks for lesson 4: what is left of W - V, when V has turned half-way, and the cosine after t steps."""
+"""Checks for lesson 4: what is left of W - V, when V has turned half-way, the cosine after t steps, Kolen-Pollack."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
+from metarules.exercises.prediction import predicted
 
 
 @errors_as_hints
@@ -48,7 +49,7 @@ def check_difference(difference: Callable[[Tensor, Tensor, float, int], Tensor])
     return Feedback(False, "subtract the two update equations from one another for t = 1: what cancels, what is left?")
 
 
-@errors_as_hints
+@predicted("an inner step, a whole number")
 def check_turning_step(guess: Any, measured: int) -> Feedback:
     """Predict, then measure: the first inner step at which V and W are nearer than 45 degrees.
 
@@ -96,3 +97,49 @@ def check_cosine(cosine: Callable[[float, float, float, int], float]) -> Feedbac
         if abs(got - value) < 1e-6:
             return Feedback(False, hint)
     return Feedback(False, "write W = S + A and V = S + B with S, A, B unrelated: which products are left in W . V?")
+
+
+@errors_as_hints
+def check_kolen_pollack(step: Callable[..., tuple[Tensor, Tensor, Tensor]]) -> Feedback:
+    """One step of Kolen and Pollack's rule in a net of two layers, without batch norm and biases.
+
+    Args:
+        step: the learner's function from W1 [n, m], W2 [m, k], V2 [m, k], x [B, n], y [B, k], lr and decay to the new
+            (W1, W2, V2).
+    """
+    g = torch.Generator().manual_seed(7)
+    W1, W2, V2 = (torch.randn(shape, generator=g, dtype=torch.float64) for shape in ((5, 4), (4, 3), (4, 3)))
+    x, y = torch.rand(8, 5, generator=g, dtype=torch.float64), torch.rand(8, 3, generator=g, dtype=torch.float64)
+    lr, decay = 0.3, 0.2
+    got = step(W1, W2, V2, x, y, lr, decay)
+    if not isinstance(got, tuple) or [list(w.shape) for w in got] != [[5, 4], [4, 3], [4, 3]]:
+        return Feedback(False, "three tensors are wanted, W1, W2 and V2, each of the shape that it had.")
+    h = torch.relu(x @ W1)
+    e = (h @ W2 - y) / len(x)
+
+    def after(back: Tensor, *, gate: bool = True, scale: float = 1.0, kept: float = 1 - lr * decay) -> Tensor:
+        d = e @ back.T * (h > 0) if gate else e @ back.T
+        return kept * W1 - lr * scale * x.T @ d
+
+    change = h.T @ e
+    if not torch.allclose(got[1], (1 - lr * decay) * W2 - lr * change):
+        if torch.allclose(got[1], W2 - lr * change):
+            return Feedback(False, "W2 does not decay: (1 - lr decay) W2 comes first.")
+        if torch.allclose(got[1], (1 - lr * decay) * W2 - lr * len(x) * change):
+            return Feedback(False, "take the mean over the batch: divide the error by B.")
+        return Feedback(False, "W2 is another one. Its change is h^T e, with e = (h W2 - y) / B.")
+    if not torch.allclose(got[2], (1 - lr * decay) * V2 - lr * change):
+        if torch.allclose(got[2], V2):
+            return Feedback(False, "V2 has stayed: this is feedback alignment. Give it W2's change and decay.")
+        return Feedback(False, "W2 is right, V2 is not: the same change, the same decay, from where V2 was.")
+    hints = {
+        "right": after(V2),
+        "the signal comes down through W2: that is weight transport.": after(W2),
+        "the ReLU's gate is missing: no signal where h is 0.": after(V2, gate=False),
+        "W1 has to decay as well.": after(V2, kept=1.0),
+    }
+    for hint, value in hints.items():
+        if torch.allclose(got[0], value):
+            right = hint == "right"
+            return Feedback(right, "backprop without weight transport, in a dozen lines." if right else hint)
+    return Feedback(False, "W2 and V2 are right, W1 is not: its change is x^T d, with d = (e V2^T) where h > 0.")

@@ -1,4 +1,4 @@
-"""Checks for lesson 5: ridge regression by hand, a strong penalty, the distance as an angle."""
+"""Checks for lesson 5: ridge regression by hand, a strong penalty, the distance as an angle, the whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
-from metarules.meta_objective import ridge_fit
+from metarules.exercises.prediction import predicted
+from metarules.meta_objective import MetaObjectiveSettings, ridge_cosine_score, ridge_fit
 
 _RIDGE = 2.0  # strong enough that a forgotten or misplaced lambda shows
 
@@ -47,7 +48,7 @@ def check_ridge(fit: Callable[[Tensor, Tensor, float], Tensor]) -> Feedback:
     )
 
 
-@errors_as_hints
+@predicted("a number between 0 and 1")
 def check_strong_ridge(guess: Any, weak: float, strong: float) -> Feedback:
     """Predict, then measure: which share of batch b is read right when lambda is ten thousand times larger?
 
@@ -93,3 +94,45 @@ def check_distance(distance: Callable[[Tensor, Tensor], Tensor]) -> Feedback:
         if abs(value - number) < 1e-4:
             return Feedback(right, words)
     return Feedback(False, "expand |p - y|^2 for two vectors of length 1, and put cos for p.y.")
+
+
+@errors_as_hints
+def check_meta_loss(loss: Callable[..., Tensor]) -> Feedback:
+    """The whole meta-objective, and its gradient with respect to both batches.
+
+    Args:
+        loss: the learner's function from x_a [n, f], y_a [n, k], x_b [n, f], y_b [n, k] (targets of length 1) and
+            lambda to a number.
+    """
+    g = torch.Generator().manual_seed(9)
+    a, b = (torch.randn(12, 3, generator=g, dtype=torch.float64).requires_grad_() for _ in range(2))
+    onehot = torch.nn.functional.one_hot(torch.arange(12) % 3).double()
+    score = ridge_cosine_score(a, onehot, b, onehot, MetaObjectiveSettings(ridge=_RIDGE))
+    y_a, y_b = score.targets_a.detach(), score.targets_b.detach()
+    with torch.enable_grad():
+        got = loss(a, y_a, b, y_b, _RIDGE)
+    if not isinstance(got, Tensor) or got.numel() != 1:
+        what = list(got.shape) if isinstance(got, Tensor) else type(got).__name__
+        return Feedback(False, f"one number as a tensor is wanted, and this is {what}.")
+    hints = {
+        "right": score.loss,
+        "the distance is right; the weights' cost, lambda |w|^2 / n without the bias, is missing.": score.error_b,
+        "the weights' cost is divided by n, the rows of a batch.": score.error_b + 12 * score.penalty,
+        "the bias costs nothing: leave the last row of w out of |w|^2.": (
+            score.error_b + score.penalty + _RIDGE * score.weights[-1].square().sum() / 12
+        ),
+        "predictions are scaled to length 1 before they are compared.": (
+            (torch.cat([b, torch.ones_like(b[:, :1])], 1) @ score.weights - y_b).square().sum(1).mean() + score.penalty
+        ),
+    }
+    for hint, value in hints.items():
+        if torch.allclose(got.detach(), value.detach(), rtol=1e-6):
+            if hint != "right":
+                return Feedback(False, hint)
+            if not got.requires_grad:
+                return Feedback(False, "the number is right, but no gradient gets through: no float(), no .item().")
+            mine, theirs = (torch.autograd.grad(v, (a, b), retain_graph=True) for v in (got, score.loss))
+            if all(torch.allclose(m, t, atol=1e-8) for m, t in zip(mine, theirs, strict=True)):
+                return Feedback(True, "the number and both gradients are those of the package.")
+            return Feedback(False, "the number is right, its gradient is not: is something cut off by detach?")
+    return Feedback(False, "another number. Fit on a, answer on b, scale to length 1, mean square distance, cost of w.")

@@ -1,4 +1,4 @@
-"""Checks for lesson 6: the unroll by hand, many more steps than recommended, where to cut the graph."""
+"""Checks for lesson 6: the unroll by hand, layers that copy, many more steps, where to cut the graph."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from metarules.base_model import BaseModelState, InitSettings, init_state
 from metarules.classic_rules import get_rule
 from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
+from metarules.exercises.prediction import predicted
 from metarules.inner_loop import unroll
 from metarules.update_rule import LocalRule, UpdateRule
 
@@ -50,7 +51,7 @@ def check_unroll(apply: Callable[..., BaseModelState]) -> Feedback:
     return Feedback(False, "not the phi that T applications give. Start with phi = phi_0 and go through the batches.")
 
 
-@errors_as_hints
+@predicted("a number between 0 and 1")
 def check_many_steps(guess: Any, recommended: float, four_times: float) -> Feedback:
     """Predict, then measure: the accuracy after four times as many steps as the rule recommends.
 
@@ -71,10 +72,10 @@ def check_many_steps(guess: Any, recommended: float, four_times: float) -> Feedb
 
 @errors_as_hints
 def check_truncated(apply: Callable[..., BaseModelState]) -> Feedback:
-    """All batches are applied, but only the last K steps are to be differentiated.
+    """All batches are applied, but only the last J steps are to be differentiated.
 
     Args:
-        apply: the learner's function from (rule, phi_0, batches, K) to phi_T.
+        apply: the learner's function from (rule, phi_0, batches, J) to phi_T.
     """
     rule = LocalRule(dtype=torch.float64)
     phi, batches = _small(torch.float64)
@@ -85,16 +86,53 @@ def check_truncated(apply: Callable[..., BaseModelState]) -> Feedback:
         if not _alike(got, unroll(rule, phi, batches)):
             return Feedback(False, "phi_T itself is not the same: truncation changes the gradient and never the steps.")
         if not got.layers[0].W.requires_grad:
-            return Feedback(False, "nothing can be differentiated here: keep_graph=True for the last K steps.")
+            return Feedback(False, "nothing can be differentiated here: keep_graph=True for the last J steps.")
         mine = _gradient(rule, got)
         right, whole, one = (_gradient(rule, _cut(rule, phi, batches, k)) for k in (_CUT, _BATCHES, 1))
     if torch.allclose(mine, right, rtol=1e-6, atol=1e-12):
-        return Feedback(True, "the graph now holds K steps, however long the unroll: that is what makes it affordable.")
+        return Feedback(True, "the graph now holds J steps, however long the unroll: that is what makes it affordable.")
     if torch.allclose(mine, whole, rtol=1e-6, atol=1e-12):
         return Feedback(False, "the gradient still goes through all steps: run the early ones with keep_graph=False.")
     if torch.allclose(mine, one, rtol=1e-6, atol=1e-12):
-        return Feedback(False, "only one step is differentiated. How many batches are batches[-K:]?")
-    return Feedback(False, "another piece of the unroll is differentiated. Which batches are the last K?")
+        return Feedback(False, "only one step is differentiated. How many batches are batches[-J:]?")
+    return Feedback(False, "another piece of the unroll is differentiated. Which batches are the last J?")
+
+
+@errors_as_hints
+def check_copies(copies: Callable[[Tensor, Tensor], tuple[float, int]]) -> Feedback:
+    """How much of a layer is copied from the one below: each neuron's largest correlation with a neuron there.
+
+    Args:
+        copies: the learner's function from activities below [N, n] and above [N, m] to the median over the m neurons
+            of their largest correlation with a neuron below, and the number of different neurons that it is with.
+    """
+    g = torch.Generator().manual_seed(10)
+    below = 3 + torch.rand(400, 7, generator=g)
+    sources = torch.tensor([0, 0, 1, 2, 6])
+    above = 5 * below[:, sources] + torch.tensor([0.1, 0.5, 1.0, 2.0, 4.0]) * torch.randn(400, 5, generator=g)
+    table = torch.corrcoef(torch.cat([below, above], 1).T)[:7, 7:]  # [n, m]
+    got = copies(below, above)
+    if not isinstance(got, (tuple, list)) or len(got) != 2:
+        return Feedback(False, f"two numbers are wanted, (median, how many), and this is a {type(got).__name__}.")
+    median, number = float(got[0]), int(got[1])
+    largest = table.max(0)
+    hints = {
+        "right": largest.values.median(),
+        "that is the mean over the neurons: take the median.": largest.values.mean(),
+        "the largest is taken for each neuron below; take it for each one above (dim 0).": table.max(1).values.median(),
+        "that is the largest of all: one for each neuron above, and then the median.": table.max(),
+        "that is the median of all correlations: first the largest for each neuron above.": table.median(),
+    }
+    for hint, value in hints.items():
+        if abs(median - float(value)) < 2e-3:
+            if hint != "right":
+                return Feedback(False, hint)
+            if number != int(largest.indices.unique().numel()):
+                return Feedback(
+                    False, "the median is right. To how many different neurons below do the largest belong?"
+                )
+            return Feedback(True, "a layer of copies has a median near 1, and copies many different neurons.")
+    return Feedback(False, "another median. A correlation: both centred and scaled to size 1, then multiplied.")
 
 
 def _small(dtype: torch.dtype) -> tuple[BaseModelState, list[Tensor]]:

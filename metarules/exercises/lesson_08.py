@@ -10,6 +10,7 @@ from torch import Tensor
 
 from metarules.evaluation.distil import scores, share_kept, with_terms
 from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
+from metarules.exercises.prediction import predicted
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule
 
@@ -17,7 +18,7 @@ _NEAR = 0.1  # of a measured R^2
 FIVE, ENOUGH = 5, 0.9  # terms, and the share of the gain they ought to keep
 
 
-@errors_as_hints
+@predicted("the name of one of the terms to choose from")
 def check_heaviest(guess: Any, weights: Mapping[str, float]) -> Feedback:
     """Predict, then measure: which of some terms weighs most in the end.
 
@@ -25,15 +26,13 @@ def check_heaviest(guess: Any, weights: Mapping[str, float]) -> Feedback:
         guess: the name of a term.
         weights: term -> what it weighs, see `studies.runs.term_weights`.
     """
-    if guess is None:
-        return Feedback(False, f"write a guess first: one of {', '.join(weights)}.")
     if guess not in weights:
         return Feedback(False, f"the name of a term is wanted, one of {', '.join(weights)}, and this is {guess!r}.")
     heaviest = max(weights, key=lambda name: abs(weights[name]))
-    said = ", ".join(f"{name} {value:+.2f}" for name, value in weights.items())
+    said = f"measured: {', '.join(f'{name} {value:+.2f}' for name, value in weights.items())}."
     if guess == heaviest:
-        return Feedback(True, f"measured: {said}.")
-    return Feedback(False, f"measured: {said}. The largest, whatever its sign, is another one.")
+        return Feedback(True, said)
+    return Feedback(False, "another one weighs more, whatever its sign.", answer=said)
 
 
 @errors_as_hints
@@ -50,8 +49,6 @@ def check_least_squares(fit: Callable[[Tensor, list[Tensor]], tuple[Tensor, floa
     got: Any = fit(change, [first, second])
     if not isinstance(got, (tuple, list)) or len(got) != 2:
         return Feedback(False, f"two things are wanted, the coefficients and R^2, and this is a {type(got).__name__}.")
-    if any(part is ... for part in got):
-        return Feedback(False, "write the coefficients and R^2 in place of the dots.")
     c, r2 = torch.as_tensor(got[0]).double(), float(got[1])
     if c.numel() != 2:
         return Feedback(False, f"there are two other changes, so two coefficients; these are {c.numel()}.")
@@ -75,7 +72,7 @@ def check_least_squares(fit: Callable[[Tensor, list[Tensor]], tuple[Tensor, floa
     return Feedback(False, "the coefficients are right. R^2 is 1 - |rest|^2 / |change|^2.")
 
 
-@errors_as_hints
+@predicted("a number from 0 to 1")
 def check_r2(guess: Any, measured: float) -> Feedback:
     """Predict, then measure: how much of the change the classical rules still explain.
 
@@ -83,19 +80,17 @@ def check_r2(guess: Any, measured: float) -> Feedback:
         guess: the predicted R^2.
         measured: the R^2 found.
     """
-    if guess is None:
-        return Feedback(False, "write a guess first: a number from 0 to 1.")
     return number_between(
         guess,
         measured - _NEAR,
         measured + _NEAR,
         f"measured: {measured:.2f}.",
-        f"more than that: {measured:.2f}.",
-        f"less than that: {measured:.2f}. The rule has found something that no textbook rule does.",
+        "more than that.",
+        "less than that. The rule has found something that no textbook rule does.",
     )
 
 
-@errors_as_hints
+@predicted("five names of terms")
 def check_five(terms: Any, rule: LocalRule, tasks: Mapping[str, Task]) -> Feedback:
     """Which five terms keep nine tenths of what the rule gains over untaught base models? Measured on the spot.
 
@@ -104,8 +99,6 @@ def check_five(terms: Any, rule: LocalRule, tasks: Mapping[str, Task]) -> Feedba
         rule: the rule.
         tasks: kind -> held-out tasks, see `evaluation.held_out.held_out`.
     """
-    if terms is None:
-        return Feedback(False, f"choose {FIVE} of {', '.join(rule.settings.terms)}.")
     if isinstance(terms, str) or not isinstance(terms, Sequence | set | frozenset) or len(set(terms)) != FIVE:
         return Feedback(False, f"{FIVE} different names are wanted, and this is {terms!r}.")
     few = with_terms(rule, sorted(terms))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ import torch
 from metarules.base_model import BaseModelState, LayerState, forward, init_state
 from metarules.evaluation.held_out import validate
 from metarules.evaluation.locality import SIGNALS, lateral_signals
-from metarules.exercises.feedback import Feedback, errors_as_hints, number_between
+from metarules.exercises.feedback import UNFINISHED, Feedback, errors_as_hints, number_between
+from metarules.exercises.prediction import predicted
 from metarules.tasks import DistributionSettings, Task
 from metarules.tasks.distribution import validation_tasks
 from metarules.update_rule import Batch, FunctionRule, check_rule
@@ -38,13 +40,12 @@ def untaught() -> float:
 
 def broken_rule(phi: BaseModelState, batch: Batch) -> BaseModelState:
     """The rule to repair: Hebb, as somebody wrote it in a hurry."""
-    x = forward(phi, batch.x).x
-    layers = []
+    x, layers = forward(phi, batch.x).x, []
     for l, p in enumerate(phi.layers, start=1):
         below = (x[l - 1] - x[l - 1].mean(0)) / x[l - 1].std(0)
         above = (x[l] - x[l].mean(0)) / x[l].std(0)
         hebb = below.T @ above / len(below)
-        layers.append(LayerState(p.W * 0.97 + 0.03 * hebb, p.b, p.V))
+        layers.append(LayerState(0.97 * p.W + 0.03 * hebb, p.b, p.V))
     return phi.with_layers(layers)
 
 
@@ -55,7 +56,7 @@ def _contract(rule: Any) -> Feedback | None:
         return None
     said = check.failures[0].sentence
     if "ellipsis" in said:
-        return Feedback(False, "the three dots still stand where your change is to stand.")
+        return Feedback(False, UNFINISHED, waiting=True)
     return Feedback(False, f"{said}.")
 
 
@@ -85,6 +86,9 @@ def check_repaired(rule: Any) -> Feedback:
     Args:
         rule: the learner's function from (phi, batch) to phi.
     """
+    written, code = (getattr(inspect.unwrap(f), "__code__", None) for f in (broken_rule, rule))
+    if code and written and (code.co_code, code.co_names) == (written.co_code, written.co_names):
+        return Feedback(False, "this is the rule as it was written.", waiting=True)
     if (hint := _contract(rule)) is not None:
         return hint
     g = torch.Generator().manual_seed(3)
@@ -99,24 +103,22 @@ def check_repaired(rule: Any) -> Feedback:
     return Feedback(True, "means over dim -2, .mT, and a small number under the root: the same rule, for every phi.")
 
 
-@errors_as_hints
+@predicted("a share between 0 and 1")
 def check_share(guess: Any, measured: float) -> Feedback:
     """Predict, then measure: how much of the shipped rule's lead over untaught nets two numbers reach.
 
     Args:
-        guess: a share between 0 and 1; None as long as there is no guess.
+        guess: a share between 0 and 1.
         measured: the share found.
     """
-    if guess is None:
-        return Feedback(False, "write a guess first, such as my_guess = 0.1, and run this cell again.")
     found = f"measured: {measured:.2f}."
     return number_between(
         guess,
         measured - 0.15,
         measured + 0.15,
         f"{found} The balance of two terms is most of it; the other numbers buy the rest.",
-        f"more than that. {found}",
-        f"less than that. {found}",
+        "more than that.",
+        "less than that.",
     )
 
 

@@ -3,6 +3,7 @@
 Source: Metz et al., ICLR 2019, sections 3.3 and 4. From the command line: `python -m metarules.meta_training --help`.
 """
 
+from metarules._arguments import guard as _guard
 from metarules._workers import Workers as Workers
 from metarules.evaluation.held_out import Judge as Judge
 from metarules.evaluation.held_out import JudgeSettings as JudgeSettings
@@ -18,3 +19,5 @@ from metarules.meta_training.run import run as run
 from metarules.meta_training.settings import MetaTrainingSettings as MetaTrainingSettings
 from metarules.meta_training.short import ShortRun as ShortRun
 from metarules.meta_training.short import meta_train as meta_train
+
+_guard(__name__)

@@ -11,7 +11,7 @@ from metarules._checks import check_number
 from metarules._memory import keep_memory
 from metarules._threads import available_cores, told_threads, use_threads
 from metarules._workers import Workers
-from metarules.meta_training.options import read_options
+from metarules.meta_training.options import PROGRAM, read_options
 from metarules.meta_training.plan import Plan
 from metarules.meta_training.progress import Progress
 from metarules.meta_training.ranks import RankError, Ranks
@@ -19,18 +19,19 @@ from metarules.meta_training.run import run
 from metarules.update_rule import LocalRuleSettings, PaperRuleSettings
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = PROGRAM) -> int:
     """Read the command line and run.
 
     Args:
         arguments: without the program's name; None takes the command line's.
+        prog: what the program is called in its messages.
 
     Returns:
         Exit status: 0, 2 after an error (said on stderr), 130 when stopped by hand.
     """
     again = ""
     try:
-        given = read_options(arguments)
+        given = read_options(arguments, prog)
         plan = given.plan
         words = [*plan.imports(), *(["--device", given.device] if given.device != "cpu" else [])]
         again = f"; {shlex.join([*words, '--out', str(given.out), '--resume'])} goes on from the last checkpoint"

@@ -6,15 +6,16 @@ import argparse
 import ast
 import io
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, fields, make_dataclass, replace
 from pathlib import Path
+from textwrap import fill, indent
 from typing import Annotated, Any, get_origin
 
 import tyro
 
+from metarules._words import nearest
 from metarules.meta_training.checkpoint import checkpoints, stored_plan
 from metarules.meta_training.plan import PRESETS, Plan, option_words, preset
 from metarules.pretrained import plain
@@ -41,18 +42,19 @@ class Options:
     device: str
 
 
-def read_options(arguments: Sequence[str] | None = None) -> Options:
+def read_options(arguments: Sequence[str] | None = None, prog: str = PROGRAM) -> Options:
     """Read a command line.
 
     Args:
         arguments: without the program's name; None takes this process's.
+        prog: what the program is called in its messages.
 
     Raises:
         ValueError, TypeError: a setting's value that is not allowed, an unknown preset or kind, no such module.
         SystemExit: 2 for options that cannot be read, after a message on stderr; 0 after `--help`.
     """
-    rest = import_modules(sys.argv[1:] if arguments is None else arguments)
-    first = argparse.ArgumentParser(prog=PROGRAM, add_help=False, allow_abbrev=False)
+    rest = import_modules(arguments)
+    first = argparse.ArgumentParser(prog=prog, add_help=False, allow_abbrev=False)
     first.add_argument("--preset")
     first.add_argument("--kind")
     first.add_argument("--set", nargs="+", action="extend", default=[])
@@ -67,9 +69,8 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
     if chosen.kind not in (None, kind_of(rule).name):
         if chosen.kind not in KINDS:
             known = ", ".join(KINDS)
-            raise ValueError(
-                f"kind is {chosen.kind!r}; allowed: {known}, or one that a module given to --import registers"
-            )
+            allowed = f"{known}, or one that a module given to --import registers{nearest(chosen.kind, KINDS)}"
+            raise ValueError(f"kind is {chosen.kind!r}; allowed: {allowed}")
         rule = KINDS[chosen.kind].settings()
     # The first six have been read above, since all others depend on them; here they are for `--help`.
     off: Any = tyro.conf.FlagConversionOff  # switches are said as True or False, like all other values
@@ -89,8 +90,9 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
         *((name, Annotated[off[type(part)], _name_of(name)], part) for name, part in parts.items()),
     ]
     asked: Any = make_dataclass("Asked", asked_for, kw_only=True)  # so that the one without a default need not be first
+    description = indent(fill(DESCRIPTION, 78), " ")  # tyro would join lines that begin with a letter
     with _registry:
-        found = tyro.cli(asked, prog=PROGRAM, description=DESCRIPTION, args=[*rest, *_older(chosen.set)])
+        found = tyro.cli(asked, prog=prog, description=description, args=[*rest, *_older(chosen.set)])
     plan = Plan(found.train, found.data, found.rule, found.judge, found.keep, start.preset, found.start)
     return Options(found.out, plan, found.resume_, found.threads_, found.device_)
 

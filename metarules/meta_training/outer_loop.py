@@ -1,6 +1,6 @@
 """The outer loop: theta follows the gradient of the meta-objective through truncated unrolls of many particles.
 
-Source: Metz et al., ICLR 2019, sections 3.3 and 4; what we know about doing it on a laptop: README, Sources.
+Source: Metz et al., ICLR 2019, sections 3.3 and 4; what we know about doing it on a laptop: CONTRIBUTING, Sources.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metarules._arguments import plain_torch
+from metarules._threads import few_threads
 from metarules._workers import Workers
-from metarules.inner_loop import DivergenceError
+from metarules.inner_loop import DivergenceError, step_work
 from metarules.meta_objective import SingularError
 from metarules.meta_training.estimators import ESTIMATORS, MetaGradient
 from metarules.meta_training.randomness import generator_for
@@ -93,6 +95,7 @@ class MetaTrainer:
         mine = [i for i in range(s.groups) if self.ranks.handles(i % s.groups_per_step, s.groups_per_step)]
         self.groups = {i: self.new_group(i, 0) for i in mine}
 
+    @plain_torch()
     def step(self) -> MetaStep:
         """One update of theta from the next groups in turn.
 
@@ -102,6 +105,12 @@ class MetaTrainer:
         Raises:
             RankError: another process of the run has ended.
         """
+        s = self.settings
+        work = step_work(self.rule, s.usual_net, s.batch_size[1], s.particles)
+        with few_threads(work):
+            return self._step()
+
+    def _step(self) -> MetaStep:
         s = self.settings
         theta = dict(self.rule.named_parameters())
         gradient = {name: torch.zeros_like(p) for name, p in theta.items()}

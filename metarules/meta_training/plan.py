@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from metarules._checks import check_choice, check_number
+from metarules._checks import check_choice, check_fields
 from metarules.evaluation.held_out import JudgeSettings
 from metarules.meta_training.settings import MetaTrainingSettings
 from metarules.pretrained import get_rule, plain
@@ -32,8 +32,7 @@ class KeepSettings:
     save_every: int = 25
 
     def __post_init__(self) -> None:
-        for name in ("validate_every", "save_every"):
-            check_number(name, getattr(self, name), low=1, integer=True)
+        check_fields(self, "validate_every", "save_every", low=1, integer=True)
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,6 @@ class Plan:
 
     def __post_init__(self) -> None:
         kind_of(self.rule)
-        if not isinstance(self.start, str):
-            raise TypeError(f"start is {self.start!r}; allowed: the name of a rule, its file, or nothing")
 
     def make_rule(self) -> UpdateRule:
         """The rule at its start: theta drawn from the run's seed, or that of the rule named by `start`.

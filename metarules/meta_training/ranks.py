@@ -43,7 +43,7 @@ class Ranks:
         RankError: the others cannot be reached.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, device: str = "cpu") -> None:
+    def __init__(self, rank: int = 0, size: int = 1, device: torch.device | str = "cpu") -> None:
         check_number("size", size, low=1, integer=True)
         check_number("rank", rank, low=0, high=size - 1, integer=True)
         self.rank, self.size, self.device = rank, size, torch.device(device)
@@ -55,12 +55,12 @@ class Ranks:
         With device "cuda" each process of a machine takes a GPU of its own.
 
         Raises:
-            ValueError: another device than "cpu" or "cuda", or no GPU.
+            ValueError: another device than "cpu" or "cuda", no GPU, or an environment in which a number is none.
         """
         check_choice("device", device, ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",))
         if device == "cuda":
-            device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
-        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), device)
+            device = f"cuda:{_told('LOCAL_RANK', 0)}"
+        return cls(_told("RANK", 0), _told("WORLD_SIZE", 1), device)
 
     def __enter__(self) -> Ranks:
         if self.size > 1:
@@ -162,6 +162,14 @@ class Ranks:
                         f"{name} is {said[0].get(name)!r} in process 0 of this run and {theirs.get(name)!r} in process "
                         f"{rank}; allowed: the same command for all, and a folder that all of them see"
                     )
+
+
+def _told(name: str, otherwise: int) -> int:
+    """A number that torchrun puts into the environment."""
+    text = os.environ.get(name) or str(otherwise)
+    if not text.isdecimal():
+        raise ValueError(f"{name} is {text!r} in the environment; allowed: a whole number, as torchrun says it")
+    return int(text)
 
 
 def _gone(size: int) -> str:

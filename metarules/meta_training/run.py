@@ -80,6 +80,8 @@ def run(
                 raise FileNotFoundError(
                     f"out is {str(out)!r}, which holds no {CHECKPOINT}; allowed: the folder of a run"
                 )
+            if out.exists() and not out.is_dir():
+                raise NotADirectoryError(f"out is {str(out)!r}, a file; allowed: a folder")
             if ranks.first:
                 held.enter_context(Lock(out))
             found = checkpoints(out)

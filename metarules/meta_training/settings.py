@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from metarules._checks import check_choice, check_number, check_widths
+from metarules._checks import check_choice, check_fields, check_number, check_widths
 from metarules._random import MAX_SEED
 from metarules.base_model import WIDTHS
 from metarules.meta_objective import MetaObjectiveSettings
@@ -15,7 +15,7 @@ ESTIMATOR_NAMES = ("backprop", "es", "pes")
 
 @dataclass(frozen=True)
 class MetaTrainingSettings:
-    """How a rule is meta-trained. Numbers marked "probe" are from our early experiments (README, Sources)."""
+    """How a rule is meta-trained. Numbers marked "probe" are from our early experiments (CONTRIBUTING, Sources)."""
 
     meta_steps: int = 1000  # updates of theta
     seed: int = 0  # of everything random: theta, nets, tasks, batches
@@ -78,19 +78,15 @@ class MetaTrainingSettings:
     average: float = 0.98
 
     def __post_init__(self) -> None:
-        for name in ("meta_steps", "particles", "groups", "groups_per_step", "objective_every", "labels_per_class"):
-            check_number(name, getattr(self, name), low=1, integer=True)
+        counts = ("meta_steps", "particles", "groups", "groups_per_step", "objective_every", "labels_per_class")
+        check_fields(self, *counts, low=1, integer=True)
         check_number("seed", self.seed, low=0, high=MAX_SEED, integer=True)
         check_number("labelled_batches", self.labelled_batches, low=2, integer=True)
-        for name in ("warm_up", "checkpoint_every"):
-            check_number(name, getattr(self, name), low=0, integer=True)
+        check_fields(self, "warm_up", "checkpoint_every", low=0, integer=True)
         check_choice("estimator", self.estimator, ESTIMATOR_NAMES)
-        for name in ("sigma", "learning_rate", "clip"):
-            check_number(name, getattr(self, name), low=0, low_open=True)
-        for name in ("weight_decay", "regression"):
-            check_number(name, getattr(self, name), low=0)
-        for name in ("usual_net_share", "final_share", "average"):
-            check_number(name, getattr(self, name), low=0, high=1)
+        check_fields(self, "sigma", "learning_rate", "clip", low=0, low_open=True)
+        check_fields(self, "weight_decay", "regression", low=0)
+        check_fields(self, "usual_net_share", "final_share", "average", low=0, high=1)
         least = {"depth": 1, "width": 1, "top": 1, "truncation": 1, "horizon": 1, "batch_size": 2}
         for name, low in least.items():
             _check_span(name, getattr(self, name), low)

@@ -60,13 +60,10 @@ def meta_train(
 
     Raises:
         ValueError: a rule that has no theta or needs labels, numbers out of range.
-        TypeError: what is no rule.
 
     Example:
         trained = meta_train(my_rule, learning_rate=0.05).rule
     """
-    if not isinstance(rule, UpdateRule):
-        raise TypeError(f"rule is a {type(rule).__name__}; allowed: an UpdateRule with theta")
     check_number("meta_steps", meta_steps, low=1, integer=True)
     settings = replace(SHORT, meta_steps=meta_steps, learning_rate=learning_rate, seed=seed)
     trainer = MetaTrainer(copy.deepcopy(rule), settings, PRESETS["demo"].data)

@@ -3,6 +3,7 @@
 Every `..._figure` draws one picture; the `...Film` behind it shows any frame of a trajectory, fast enough to scrub.
 """
 
+from metarules._arguments import guard as _guard
 from metarules.plots.accuracy import AccuracyFilm as AccuracyFilm
 from metarules.plots.accuracy import accuracy_figure as accuracy_figure
 from metarules.plots.alignment import AlignmentFilm as AlignmentFilm
@@ -25,3 +26,5 @@ from metarules.plots.style import class_marker as class_marker
 from metarules.plots.style import contrast as contrast
 from metarules.plots.style import figure_to_png as figure_to_png
 from metarules.studies.planes import project as project
+
+_guard(__name__)

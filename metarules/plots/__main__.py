@@ -9,6 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from metarules._files import check_target, write_atomically
 from metarules.plots.idea import idea_figure
 from metarules.plots.style import figure_to_png
 
@@ -23,8 +24,11 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     if options.out.suffix != ".png":
         parser.error(f"out is {options.out.name!r}; allowed: a name ending in .png")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_bytes(figure_to_png(PICTURES[options.picture]()))
+    try:
+        check_target("out", options.out)
+    except ValueError as error:
+        parser.error(str(error))
+    write_atomically(options.out, figure_to_png(PICTURES[options.picture]()))
     print(f"wrote {options.out}")
     return 0
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from metarules._checks import check_fit
 from metarules.plots import style
 from metarules.plots.film import Film
 
@@ -22,6 +23,7 @@ class AccuracyFilm(Film):
         steps: inner step of each frame.
         baselines: name -> accuracy, drawn as level lines labelled in the right margin.
         labels_per_class: how many labels the read-out was given, for the heading.
+        earlier: another curve to compare with, as thin dashes: its name, its steps, its accuracies [frames, n_splits].
     """
 
     def __init__(
@@ -30,7 +32,9 @@ class AccuracyFilm(Film):
         steps: Sequence[int],
         baselines: Mapping[str, float],
         labels_per_class: int = 10,
+        earlier: tuple[str, Sequence[int], np.ndarray] | None = None,
     ) -> None:
+        check_fit(steps=(steps, "frames"), accuracies=(np.nan_to_num(accuracies), "frames splits"))
         values = np.asarray(accuracies, dtype=float)
         self.mean = values.mean(1)
         self.error = values.std(1, ddof=1) / np.sqrt(values.shape[1]) if values.shape[1] > 1 else np.zeros(len(values))
@@ -41,9 +45,17 @@ class AccuracyFilm(Film):
         figure, self._corner = style.panel_figure("Few-shot accuracy", subtitle)
         left, bottom, width, height = 0.5, 0.45, 2.85, 2.05
         axes = style.quiet_axes(style.axes_at(figure, left, bottom, width, height), "inner step")
+        others = dict(self.baselines)
         lowest = min([float(np.nanmin(self.mean - self.error)), *self.baselines.values()])
+        if earlier is not None:
+            name, at, accuracies = earlier
+            curve = np.asarray(accuracies, dtype=float).mean(1)
+            others[name], lowest = float(curve[-1]), min(lowest, float(curve.min()))
+            axes.plot(at, curve, color=style.INK, linewidth=1.3, linestyle=(0, (5, 2)))
+        self.others = others
         low = max(0.0, np.floor((lowest - 0.04) * 10) / 10)
-        axes.set(xlim=style.step_limits(self.steps), ylim=(low, 1.0))
+        self.step_axes = style.step_axis(axes, self.steps)
+        axes.set(ylim=(low, 1.0))
         axes.fill_between(self.steps, self.mean - self.error, self.mean + self.error, color=style.FAINT, linewidth=0)
         axes.plot(self.steps, self.mean, color=style.FORWARD, linewidth=1.2, alpha=0.45)
         for value, dash in zip(self.baselines.values(), ("--", ":", "-."), strict=False):
@@ -61,7 +73,7 @@ class AccuracyFilm(Film):
 
     def alt(self, frame: int) -> str:
         """The numbers in words."""
-        others = "".join(f"; {name.replace(chr(10), ' ')} {value:.2f}" for name, value in self.baselines.items())
+        others = "".join(f"; {name.replace(chr(10), ' ')} {value:.2f}" for name, value in self.others.items())
         return (
             f"Curve of few-shot accuracy over the inner steps: {self.mean[frame]:.2f} at step {self.steps[frame]}, "
             f"{self.mean[0]:.2f} before learning, {self.mean[-1]:.2f} at the last step{others}."
@@ -69,7 +81,7 @@ class AccuracyFilm(Film):
 
     def _write_margin(self, figure: Figure, x: float, bottom: float, height: float, low: float) -> None:
         """Label the level lines at their right end, moved apart where two lie close."""
-        labels = sorted(self.baselines.items(), key=lambda item: -item[1])
+        labels = sorted(self.others.items(), key=lambda item: -item[1])
         tall = [(name.count("\n") + 2) * _LINE for name, _ in labels]
         tops = [bottom + height * (v - low) / (1 - low) + 0.5 * t for (_, v), t in zip(labels, tall, strict=True)]
         # from the top down: places are counted from above
@@ -99,4 +111,4 @@ def accuracy_figure(
         The Figure.
     """
     film = AccuracyFilm(accuracies, steps, baselines or {}, labels_per_class)
-    return film.figure_at(frame % film.frames)
+    return film.figure_at(frame)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from metarules._checks import check_fit, check_number
 from metarules.plots import style
 from metarules.plots.film import Film
 
@@ -38,6 +39,8 @@ class AlignmentFilm(Film):
         layer: int,
         changes_V: bool = True,
     ) -> None:
+        check_fit(steps=(steps, "frames"), cosines=(cosines, "frames L"), W=(W, "frames n m"), V=(V, "frames n m"))
+        check_number("layer", layer, low=1, high=np.shape(cosines)[1], integer=True)
         self.cosines, self.W, self.V = (np.asarray(a, dtype=float) for a in (cosines, W, V))
         self.steps = tuple(steps)
         self.layer = layer
@@ -59,7 +62,8 @@ class AlignmentFilm(Film):
         )
         curves = style.quiet_axes(style.axes_at(figure, 2.2, 0.45, 2.15, 2.05), "inner step", "cosine of W and V")
         low = min(-0.1, float(self.cosines.min()) - 0.05)
-        curves.set(xlim=style.step_limits(self.steps), ylim=(low, _TOP), yticks=_ticks(low))
+        self.step_axes = style.step_axis(curves, self.steps)
+        curves.set(ylim=(low, _TOP), yticks=_ticks(low))
         rest = iter(_STYLES * self.cosines.shape[1])
         for k, values in enumerate(self.cosines.T, start=1):
             look: dict[str, Any] = {"color": style.INK, "linewidth": 2.2, "linestyle": "-", "zorder": 3}
@@ -131,4 +135,4 @@ def alignment_figure(
         The Figure.
     """
     film = AlignmentFilm(cosines, W, V, steps, layer)
-    return film.figure_at(frame % film.frames)
+    return film.figure_at(frame)

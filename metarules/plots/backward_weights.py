@@ -158,7 +158,8 @@ class AnglesFilm(Film):
         axes = style.quiet_axes(style.axes_at(figure, 0.62, 0.45, 3.65, 2.05), "inner step", "angle (degrees)")
         every = np.concatenate(list(self.angles.values()))
         high = max(100.0, float(every.max()) + 5)
-        axes.set(xlim=style.step_limits(self.steps), ylim=(-4, high), yticks=[t for t in (0, 45, 90, 135) if t < high])
+        self.step_axes = style.step_axis(axes, self.steps)
+        axes.set(ylim=(-4, high), yticks=[t for t in (0, 45, 90, 135) if t < high])
         rest = iter(_STYLES * len(self.angles))
         for name, values in self.angles.items():
             look: dict[str, Any] = {"color": colours.get(name, style.MUTED), "linestyle": "-", "linewidth": 2.2}

@@ -41,7 +41,8 @@ class TwoAccuraciesFilm(Film):
         axes = style.quiet_axes(style.axes_at(figure, left, bottom, width, height), "inner step")
         low = min(float(np.min(self.means)), *self.baselines.values())
         low = max(0.0, np.floor((low - 0.04) * 10) / 10)
-        axes.set(xlim=style.step_limits(self.steps), ylim=(low, 1.0))
+        self.step_axes = style.step_axis(axes, self.steps)
+        axes.set(ylim=(low, 1.0))
         for value, dash in zip(self.baselines.values(), (":", "-."), strict=False):
             axes.axhline(value, color=style.MUTED, linewidth=1.2, linestyle=dash)
         self._past, self._marks = [], []

@@ -105,7 +105,8 @@ class DimensionFilm(Film):
         left, bottom, width, height = 0.5, 0.45, 2.85, 2.05
         axes = style.quiet_axes(style.axes_at(figure, left, bottom, width, height), "inner step")
         top = 1.08 * float(self.dimensions.max())
-        axes.set(xlim=style.step_limits(self.steps), ylim=(0, top))
+        self.step_axes = style.step_axis(axes, self.steps)
+        axes.set(ylim=(0, top))
         self._past = []
         names = []
         for l in range(1, layers + 1):

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from metarules._checks import check_fit
 from metarules.plots import style
 from metarules.plots.film import Film
 from metarules.studies.planes import project
@@ -31,7 +32,7 @@ class EmbeddingFilm(Film):
         coloured: False draws all dots alike and no badges: what a rule without labels sees.
         sees_labels: whether the rule was given the labels, for the line below the heading.
         star: one more example, marked with a star, at each frame [frames, 2].
-        star_says: what stands beside the star at each frame.
+        star_says: what is said of the star at each frame, below the small square: the dots are left free.
         title: the heading.
     """
 
@@ -49,6 +50,9 @@ class EmbeddingFilm(Film):
         star_says: Sequence[str] = (),
         title: str = "Which ones look alike to the top layer",
     ) -> None:
+        check_fit(steps=(steps, "frames"), points=(points, "frames N 2"), labels=(labels, "N"))
+        if star is not None:
+            check_fit(star=(star, f"{len(steps)} 2"), star_says=(list(map(len, star_says)), str(len(steps))))
         self.star, self.star_says = star, star_says
         self.points = np.asarray(points, dtype=float)
         self.labels = np.asarray(labels)
@@ -56,7 +60,10 @@ class EmbeddingFilm(Film):
         self.noun = noun
         self.coloured = coloured
         self.classes = np.unique(self.labels)
-        names = [str(c) for c in range(int(self.labels.max()) + 1)] if class_names is None else class_names
+        most = int(self.labels.max()) + 1
+        names = [str(c) for c in range(most)] if class_names is None else class_names
+        if len(names) < most:
+            raise ValueError(f"class_names are {len(names)}; allowed: {most}, one for each of the labels")
         known = "this rule is given the classes" if sees_labels else "the rule never sees the classes"
         figure, self._corner = style.panel_figure(title, f"a dot is one {noun}; {known}")
         middle, reach = _frame_of(self.points if star is None else np.concatenate([self.points, star[:, None]], 1))
@@ -75,7 +82,7 @@ class EmbeddingFilm(Film):
         self._dots(small, 3.0, self.points[0])
         self._main = self._dots(main, 11.0, self.points[-1])
         self._badges = [self._badge(main, int(c), names[c]) for c in self.classes] if coloured else []
-        self._stars = [] if star is None else self._make_star(small, main, star)
+        self._stars = [] if star is None else self._make_star(figure, small, main, star)
         super().__init__(figure, len(self.points), [*self._main, *self._badges, *self._stars, self._corner])
 
     def set_frame(self, frame: int) -> None:
@@ -84,16 +91,14 @@ class EmbeddingFilm(Film):
         for number, dots in zip(self.classes, self._main, strict=False):
             dots.set_data(*(points[self.labels == number] if self.coloured else points).T)
         centres = np.stack([points[self.labels == number].mean(0) for number in self.classes])
-        places = style.on_pixels(self._axes, style.spread(centres, self._least).clip(*self._inside))
+        fixed = None if self.star is None else self.star[[frame]]
+        places = style.on_pixels(self._axes, style.spread(centres, self._least, fixed=fixed).clip(*self._inside))
         for badge, place in zip(self._badges, places, strict=False):
             badge.set_position(tuple(place))
         if self.star is not None:
             mark, words = self._stars
             mark.set_offsets(self.star[frame])
-            words.set_text(self.star_says[frame])
-            words.xy = tuple(self.star[frame])
-            left = self.star[frame, 0] > (self._inside[0] + self._inside[1])[0] / 2  # there is room on the other side
-            words.set(ha="right" if left else "left", position=(-11 if left else 11, 0))
+            words.set_text(f"★ {self.star_says[frame]}")
         self._corner.set_text(f"step {self.steps[frame]}")
 
     def clouds(self, frame: int) -> list[tuple[Axes, np.ndarray]]:
@@ -119,14 +124,10 @@ class EmbeddingFilm(Film):
             for c in map(int, self.classes)
         ]
 
-    def _make_star(self, small: Axes, main: Axes, star: np.ndarray) -> list[Any]:
+    def _make_star(self, figure: Figure, small: Axes, main: Axes, star: np.ndarray) -> list[Any]:
         look: dict[str, Any] = {"marker": "*", "color": style.INK, "edgecolors": style.PAPER, "linewidths": 1.2}
         small.scatter(star[0, 0], star[0, 1], s=130, zorder=5, **look)
-        box = {"boxstyle": "round,pad=0.2", "facecolor": style.PAPER, "edgecolor": style.INK, "linewidth": 0.8}
-        words = main.annotate(
-            "", star[0], xytext=(11, 0), textcoords="offset points", va="center", weight="bold",
-            fontsize=style.TEXT, color=style.INK, bbox=box, annotation_clip=False,
-        )  # fmt: skip
+        words = style.put_text(figure, 0.12, 0.86, "", size=style.TITLE, weight="bold", va="center")
         return [main.scatter(star[0, 0], star[0, 1], s=330, **look), words]
 
     def _badge(self, axes: Axes, number: int, name: str) -> Text:
@@ -172,4 +173,4 @@ def embedding_figure(
         ValueError: as `project`, or a frame that is not there.
     """
     film = EmbeddingFilm(project(features), labels, steps, **options)
-    return film.figure_at(frame % film.frames)
+    return film.figure_at(frame)

@@ -19,6 +19,8 @@ from metarules.plots.film import Film
 from metarules.studies.objective import PlaneScene
 
 _TINT = 0.17  # of a class colour in its region, the rest is white
+_SCALES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)  # of the arrows, over the moves
+_LONG = 0.3  # of the longest arrow at most, as a share of half the height, where arrows are drawn longer than moves
 _BARB = 0.05  # longest barb of an arrow head, as a share of half the height
 _WIDE, _HIGH = 4.3, 2.6  # inches of the panel's axes
 
@@ -97,8 +99,8 @@ class Plane:
         wide = reach * self._wide
         self.axes.set(xlim=(-wide, wide), ylim=(-reach, reach))
 
-    def draw(self, scene: PlaneScene, arrows: Sequence[str] = ("a", "b")) -> None:
-        """Show a scene, with the arrows of the batches named."""
+    def draw(self, scene: PlaneScene, arrows: Sequence[str] = ("a", "b"), scale: float = 1.0) -> None:
+        """Show a scene, with the arrows of the batches named, `scale` times as long as the moves."""
         colours = np.array([to_rgb(style.class_colour(c)) for c in range(scene.weights.shape[1])])
         self._regions.weights = scene.weights
         self._a.set_offsets(scene.points_a)
@@ -109,7 +111,7 @@ class Plane:
         lines: list[np.ndarray] = []
         for name, points, moves in (("a", scene.points_a, scene.moves_a), ("b", scene.points_b, scene.moves_b)):
             if name in arrows:
-                lines += self._heads(points, moves)
+                lines += self._heads(points, scale * moves)
         self._arrows.set_segments(lines)
 
     def _heads(self, points: np.ndarray, moves: np.ndarray) -> list[np.ndarray]:
@@ -128,13 +130,15 @@ class PlanePicture(Film):
     """The panel of `MetaObjectiveExplorer` that shows the plane; one Figure for any number of scenes."""
 
     def __init__(self) -> None:
-        figure, self._corner = style.panel_figure("The features", "filled: batch a, fitted; hollow: batch b, scored")
+        figure, self._corner = style.panel_figure("The features", "")
+        words: dict[str, Any] = {"size": style.SMALL, "color": style.MUTED, "va": "top"}
+        self._subtitle = style.put_text(figure, 0.1, style.PANEL[1] - 0.33, "", **words)
         self._plane = Plane(style.axes_at(figure, 0.1, 0.1, _WIDE, _HIGH))
         width, height = style.PANEL
         self._names = [_badge(figure, width - 0.2 - 0.26 * (2 - c), height - 0.42, c, "0") for c in range(3)]
         self._scene: PlaneScene | None = None
         self._arrows: tuple[str, ...] = ()
-        super().__init__(figure, 1, [*self._plane.artists, self._corner])
+        super().__init__(figure, 1, [*self._plane.artists, self._subtitle, self._corner])
 
     def picture(self, scene: PlaneScene, reach: float, arrows: Sequence[str] = ("a", "b")) -> tuple[bytes, str]:
         """PNG and alternative text of a scene.
@@ -163,8 +167,27 @@ class PlanePicture(Film):
         """Draw the scene of the moment."""
         if self._scene is None:
             return
-        self._plane.draw(self._scene, self._arrows)
+        scale, longest = self._scale()
+        self._plane.draw(self._scene, self._arrows, scale)
+        times = "" if scale == 1 else f" × {scale:g}"
+        said = f"; arrows: the next move{times}, longest {longest:.2g}" if self._arrows else ""
+        self._subtitle.set_text(f"filled: a, hollow: b{said}")
         self._corner.set_text(f"loss {self._scene.loss:.2f}")
+
+    def _scale(self) -> tuple[float, float]:
+        """How many times as long as the moves the arrows are drawn, so that they can be seen, and the longest move."""
+        moves = [getattr(self._scene, f"moves_{name}") for name in self._arrows]
+        longest = max((float(np.linalg.norm(move, axis=-1).max()) for move in moves), default=0.0)
+        fitting = [scale for scale in _SCALES if scale * longest <= _LONG * self._plane.reach]
+        return (fitting[-1] if fitting else 1.0), longest
+
+    def place_at(self, across: float, down: float) -> tuple[float, float]:
+        """Where a place in the picture, as for `dot_at`, lies in the plane; the nearest in its frame."""
+        box, axes = self._plane.axes.get_position(), self._plane.axes
+        x = np.clip((across - box.x0) / box.width, 0.01, 0.99)
+        y = np.clip((1 - down - box.y0) / box.height, 0.01, 0.99)
+        (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+        return float(left + x * (right - left)), float(low + y * (high - low))
 
     def alt(self, frame: int) -> str:
         """How many points, how many of b on their own side, how long the arrows are."""
@@ -173,11 +196,13 @@ class PlanePicture(Film):
             return "An empty plane."
         right = (np.c_[s.points_b, np.ones(len(s.points_b))] @ s.weights).argmax(-1) == s.labels_b
         mean = np.linalg.norm(s.moves_b, axis=-1).mean()
+        scale = self._scale()[0] if self._arrows else 1
+        longer = "" if scale == 1 else f", and drawn {scale:g} times as long"
         drawn = f"Arrows on batch {' and '.join(self._arrows)}" if self._arrows else "No arrows drawn; moves"
         return (
             f"Scatter plot of {len(s.points_a)} filled points (batch a) and {len(s.points_b)} hollow ones (batch b) of "
             f"classes {', '.join(s.class_names)} over the regions of the ridge read-out; {int(right.sum())} of the "
-            f"hollow ones lie in their own region. {drawn}: those of b are {mean:.2f} long on average. "
+            f"hollow ones lie in their own region. {drawn}: those of b are {mean:.2g} long on average{longer}. "
             f"The loss is {s.loss:.2f}."
         )
 

@@ -6,11 +6,13 @@ a frame draws only its moving artists over them.
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -37,8 +39,10 @@ class Film:
         ValueError: no frames.
     """
 
+    step_axes: tuple[Axes, Sequence[int]] | None = None  # axes over inner steps, if any, and every frame's step
+
     def __init__(self, figure: Figure, frames: int, moving: Sequence[Artist]) -> None:
-        check_number("frames", frames, low=1, integer=True)
+        check_number("frames", frames, low=1, high=2**63 - 1, integer=True)
         self.figure = figure
         self.frames = frames
         self._moving = list(moving)
@@ -75,12 +79,29 @@ class Film:
             return (cloud, int(distances.argmin())) if distances.min() <= _REACH else None
         return None
 
+    def frame_at(self, across: float, down: float) -> int | None:
+        """The frame whose step lies nearest to a place in the picture, as for `dot_at`; None off the axis of steps."""
+        if self.step_axes is None or self.data_at(self.step_axes[0], across, down) is None:
+            return None
+        axes, steps = self.step_axes
+        places = axes.transData.transform([(step, axes.get_ylim()[0]) for step in steps])[:, 0]
+        return int(np.abs(places - across * self.figure.bbox.width).argmin())
+
+    def data_at(self, axes: Axes, across: float, down: float) -> tuple[float, float] | None:
+        """What a place in the picture, as for `dot_at`, is in the data of axes; None outside them."""
+        place = across * self.figure.bbox.width, (1 - down) * self.figure.bbox.height
+        if not axes.bbox.contains(*place):
+            return None
+        x, y = axes.transData.inverted().transform(place)
+        return float(x), float(y)
+
     def alt(self, frame: int) -> str:
         """What a frame shows, in a sentence or two, for readers who do not see it."""
         raise NotImplementedError(f"{type(self).__name__} must define alt")
 
     def figure_at(self, frame: int) -> Figure:
-        """The Figure, showing a frame; the same object every time, so look before asking for the next."""
+        """The Figure, showing a frame (-1 is the last); the same object every time: look before asking for the next."""
+        frame = self.frames - 1 if frame == -1 else frame
         self._check(frame)
         with self._lock:
             self.set_frame(frame)
@@ -98,6 +119,19 @@ class Film:
                 self.set_frame(frame)
                 self._pngs[frame] = pixels_to_png(self._pixels())
             return self._pngs[frame]
+
+    def svg(self, frame: int) -> bytes:
+        """A frame as SVG, its text as text; the same frame gives the same bytes.
+
+        Raises:
+            ValueError: a frame outside 0 .. frames - 1.
+        """
+        self._check(frame)
+        buffer = io.BytesIO()
+        with self._lock, rc_context({"svg.hashsalt": "metarules", "svg.fonttype": "none"}):
+            self.set_frame(frame)
+            self.figure.savefig(buffer, format="svg", metadata={"Date": None})
+        return buffer.getvalue()
 
     def _pixels(self) -> np.ndarray:
         """The Figure's pixels [height, width, 4], the moving artists drawn over the kept ground."""

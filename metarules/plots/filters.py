@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from metarules._checks import check_number
+from metarules._checks import check_fit, check_number
 from metarules.plots import style
 from metarules.plots.film import Film
 
@@ -33,9 +33,8 @@ def mosaic(filters: np.ndarray, common_scale: bool = False, gap: int = 1) -> np.
     Raises:
         ValueError: not three dimensions, or no filters.
     """
+    check_fit(filters=(filters, "n height width"))
     values = np.asarray(filters, dtype=np.float64)
-    if values.ndim != 3 or 0 in values.shape:
-        raise ValueError(f"filters has shape {list(values.shape)}; allowed: [n, height, width], none of them 0")
     check_number("gap", gap, low=0, integer=True)
     n, height, width = values.shape
     biggest = np.abs(values).max() if common_scale else np.abs(values).max((1, 2), keepdims=True)
@@ -67,6 +66,7 @@ class FilterFilm(Film):
         common_scale: bool = False,
         title: str = "First-layer filters",
     ) -> None:
+        check_fit(steps=(steps, "frames"), filters=(filters, "frames n height width"))
         self.filters = np.asarray(filters, dtype=float)
         self.steps = tuple(steps)
         self.common_scale = common_scale
@@ -147,4 +147,4 @@ def filter_figure(filters: np.ndarray, steps: Sequence[int], frame: int = -1, co
         ValueError: filters of another shape, a frame that is not there.
     """
     film = FilterFilm(filters, steps, common_scale)
-    return film.figure_at(frame % film.frames)
+    return film.figure_at(frame)

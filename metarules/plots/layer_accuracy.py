@@ -20,6 +20,7 @@ class LayerAccuracyFilm(Film):
         class_accuracies: of each class at the top layer, [frames, n_classes].
         steps: inner step of each frame.
         labels_per_class: labels the read-out was given.
+        title: the heading.
     """
 
     def __init__(
@@ -28,17 +29,19 @@ class LayerAccuracyFilm(Film):
         class_accuracies: np.ndarray,
         steps: Sequence[int],
         labels_per_class: int = 10,
+        title: str = "Accuracy, layer by layer",
     ) -> None:
         self.accuracies, self.by_class = (np.asarray(a, dtype=float) for a in (accuracies, class_accuracies))
         self.steps, self.chosen = tuple(steps), 0
         top = self.accuracies.shape[1] - 1
         words = f"few-shot: linear read-out of each layer, {labels_per_class} labels per class"
-        figure, self._corner = style.panel_figure("Accuracy, layer by layer", words)
+        figure, self._corner = style.panel_figure(title, words)
         left, bottom, width, height = 0.5, 0.45, 2.75, 2.05
         axes = style.quiet_axes(style.axes_at(figure, left, bottom, width, height), "inner step")
         low = max(0.0, np.floor((float(self.accuracies.min()) - 0.04) * 10) / 10)
         self._low = low
-        axes.set(xlim=style.step_limits(self.steps), ylim=(low, 1.0))
+        self.step_axes = style.step_axis(axes, self.steps)
+        axes.set(ylim=(low, 1.0))
         names = ["inputs"] + [f"layer {l}" for l in range(1, top + 1)]
         axes.axhline(self.accuracies[0, 0], color=style.MUTED, linewidth=1.2)
         for l in range(1, top):

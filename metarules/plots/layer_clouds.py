@@ -26,12 +26,14 @@ class LayerCloudsFilm(Film):
     A ring marks the followed example in every cloud, and a thread joins the rings.
 
     Args:
-        points: of each layer from 0 (the inputs) to L, [frames, n_dots, 2] each, see `plots.project`.
+        points: of each layer from 0 (the inputs) to L, [frames, n_dots, 2] each, see `plots.project`
+            and `studies.planes.each_turned_to_the_last`.
         labels: class numbers [n_dots].
         steps: inner step of each frame.
         accuracies: few-shot accuracy of each layer, [frames, L + 1].
         noun: what an example is called.
         sees_labels: whether the rule was given the labels.
+        title: the heading.
 
     Raises:
         ValueError: more than `MOST_CLOUDS` clouds.
@@ -46,6 +48,7 @@ class LayerCloudsFilm(Film):
         *,
         noun: str = "image",
         sees_labels: bool = False,
+        title: str = "From the data up, layer by layer",
     ) -> None:
         if not 2 <= len(points) <= MOST_CLOUDS:
             raise ValueError(f"points has {len(points)} clouds; allowed: 2 to {MOST_CLOUDS}, the inputs among them")
@@ -56,9 +59,7 @@ class LayerCloudsFilm(Film):
         self.followed = 0
         self.only: int | None = None
         figure = style.new_figure(WIDTH, _HEIGHT)
-        style.put_text(
-            figure, 0.1, _HEIGHT - 0.09, "From the data up, layer by layer", size=style.TITLE, weight="bold", va="top"
-        )
+        style.put_text(figure, 0.1, _HEIGHT - 0.09, title, size=style.TITLE, weight="bold", va="top")
         known = "given to this rule" if sees_labels else "never seen by the rule"
         words = (
             f"a dot is one {noun}, its colour the class, {known}; ringed: the one that is followed; below each cloud: "

@@ -44,7 +44,7 @@ def truncation_figure(found: Mapping[str, TruncationBias]) -> Figure:
     for title, subtitle, left in panels:
         style.put_text(figure, left - 0.45, 3.01, title, size=style.TITLE, weight="bold", va="top")
         style.put_text(figure, left - 0.45, 2.77, subtitle, size=style.SMALL, color=style.MUTED, va="top")
-        one = style.quiet_axes(style.axes_at(figure, left, 0.5, 3.85, 2.0), "K, inner steps the gradient reaches back")
+        one = style.quiet_axes(style.axes_at(figure, left, 0.5, 3.85, 2.0), "J, inner steps the gradient reaches back")
         one.set_xscale("log", base=2)
         axes.append(one)
     for (name, bias), (colour, marker) in zip(found.items(), _LOOKS, strict=False):
@@ -76,9 +76,9 @@ def estimators_figure(bias: TruncationBias) -> Figure:
     rows = {
         "true gradient": bias.truncated[-1],
         "true, smoothed": bias.smoothed,
-        f"PES, K = {bias.estimated_at}": bias.estimates["pes"],
-        f"ES, K = {bias.estimated_at}": bias.estimates["es"],
-        f"truncated, K = {bias.estimated_at}": bias.truncated[at],
+        f"PES, J = {bias.estimated_at}": bias.estimates["pes"],
+        f"ES, J = {bias.estimated_at}": bias.estimates["es"],
+        f"truncated, J = {bias.estimated_at}": bias.truncated[at],
     }
     figure = style.new_figure(9.12, 2.9)
     title = f"Meta-gradient of an unroll of {bias.horizon} steps: mean and 95% band"

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 
+from metarules._checks import check_fit
 from metarules.plots import style
 from metarules.plots.film import Film
 
@@ -45,6 +46,8 @@ class MoonsFilm(Film):
         accuracies: np.ndarray,
         input_accuracy: float,
     ) -> None:
+        check_fit(steps=(steps, "frames"), points=(points, "frames N 2"), plane=(plane, "N 2"), labels=(labels, "N"))
+        check_fit(regions=(regions, "frames g g"), extent=(extent, "4"), accuracies=(accuracies, "frames splits"))
         self.points, self.labels, self.steps = np.asarray(points, dtype=float), np.asarray(labels), tuple(steps)
         self.regions, self.mean = np.asarray(regions), np.asarray(accuracies, dtype=float).mean(1)
         self.input_accuracy = float(input_accuracy)
@@ -120,4 +123,4 @@ def moons_figure(film: MoonsFilm, frame: int = -1) -> Figure:
         film: see `MoonsFilm`.
         frame: which one to show; -1 is the last.
     """
-    return film.figure_at(frame % film.frames)
+    return film.figure_at(frame)

@@ -134,7 +134,14 @@ class NormFilm(Film):
             axes.axhline(0, color=style.MUTED, linewidth=0.8)
             self._bars.append(axes.vlines(np.arange(n), 0, 0, color=style.FORWARD, linewidth=5))
             self._medians.append(axes.plot([], [], "o", color=style.PAPER, markeredgecolor=style.INK, markersize=4)[0])
-        style.put_text(figure, 0.55, 0.06, "eight neurons; mind the two scales", size=style.SMALL, color=style.MUTED)
+        style.put_text(
+            figure,
+            0.55,
+            0.06,
+            "eight neurons (input: eight pixels); mind the two scales",
+            size=style.SMALL,
+            color=style.MUTED,
+        )
         super().__init__(figure, len(self.u), [*self._bars, *self._medians, self._corner])
 
     def set_frame(self, frame: int) -> None:

@@ -181,3 +181,8 @@ class CurvesPicture(_Live):
     def alt(self, frame: int) -> str:
         """See `picture`."""
         return self._alt
+
+    def x_at(self, across: float, down: float) -> float | None:
+        """The horizontal value at a place in the picture, as for `dot_at`; None outside the axes."""
+        found = self.data_at(self._axes, across, down)
+        return None if found is None else found[0]

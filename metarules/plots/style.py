@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import is_color_like, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+
+from metarules._checks import check_number, shown
 
 # Ten classes. Found by a random search that kept every pair at least 16 CIEDE2000 units apart for normal vision and for
 # simulated deuteranopia and protanopia alike (tab10 manages 1, Okabe and Ito's eight 11), and off the white ground.
@@ -74,6 +76,9 @@ def luminance(colour: str) -> float:
 
 def contrast(one: str, other: str) -> float:
     """Contrast ratio of two colours, 1 to 21, as WCAG 2 defines it; text wants 4.5."""
+    for name, colour in {"one": one, "other": other}.items():
+        if not is_color_like(colour):
+            raise ValueError(f"{name} is {shown(colour)}; allowed: a colour such as '#b54800'")
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
@@ -145,6 +150,7 @@ def figure_to_png(figure: Figure, scale: float = SHARP) -> bytes:
         figure: any Figure.
         scale: pixels for each CSS pixel (a hundredth of an inch).
     """
+    check_number("scale", scale, low=0.1, high=20)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI * scale, metadata={"Software": None})
     return buffer.getvalue()
@@ -192,13 +198,14 @@ def apart(
     return places
 
 
-def spread(points: np.ndarray, least: float, rounds: int = 60) -> np.ndarray:
+def spread(points: np.ndarray, least: float, rounds: int = 60, fixed: np.ndarray | None = None) -> np.ndarray:
     """Push labels apart until no two are nearer than `least`, or the rounds are over. Deterministic.
 
     Args:
         points: where the labels would like to be, [k, 2].
         least: smallest distance wanted.
         rounds: how often every pair that is too near is pushed apart.
+        fixed: places that stay [m, 2], from which the labels are pushed away as well.
 
     Returns:
         Where to put them, [k, 2].
@@ -210,9 +217,14 @@ def spread(points: np.ndarray, least: float, rounds: int = 60) -> np.ndarray:
         gap = moved[:, None] - moved[None]
         distance = np.linalg.norm(gap, axis=-1) + np.eye(len(moved))
         push = np.clip(least * 1.01 - distance, 0, None) * (1 - np.eye(len(moved)))
-        if not push.any():
+        shift = 0.5 * ((push / np.maximum(distance, 1e-12))[..., None] * gap).sum(1)
+        if fixed is not None:
+            gap = moved[:, None] - fixed[None]
+            distance = np.maximum(np.linalg.norm(gap, axis=-1, keepdims=True), 1e-12)
+            shift += (np.clip(least * 1.01 - distance, 0, None) / distance * gap).sum(1)
+        if not shift.any():
             break
-        moved += 0.5 * ((push / np.maximum(distance, 1e-12))[..., None] * gap).sum(1)
+        moved += shift
     return moved
 
 
@@ -239,7 +251,37 @@ def superscript(number: int) -> str:
     return str(number).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def step_limits(steps: Sequence[int]) -> tuple[float, float]:
-    """Limits of an axis of inner steps: a little room on both sides, so that marks at the ends are not cut."""
-    gap = 0.03 * max(steps[-1] - steps[0], 1)
-    return steps[0] - gap, steps[-1] + gap
+def step_axis(axes: Axes, steps: Sequence[int]) -> tuple[Axes, tuple[int, ...]]:
+    """Make x an axis of inner steps: a little room on both sides, so that marks at the ends are not cut.
+
+    Where the steps lie denser at the start (`studies.trajectory.early_steps`) it is a scale of square roots.
+
+    Args:
+        axes: where.
+        steps: of the frames, rising.
+
+    Returns:
+        Both, for `Film.step_axes`.
+    """
+    steps, span = tuple(steps), max(steps[-1] - steps[0], 1)
+    if steps[0] != 0 or len(steps) < 4 or 2 * (steps[1] - steps[0]) > steps[-2] - steps[-3]:
+        axes.set_xlim(steps[0] - 0.03 * span, steps[-1] + 0.03 * span)
+        return axes, steps
+    axes.set_xscale("function", functions=(_root, _square))
+    end = 1.03**2 * span
+    ticks = [0]
+    for tick in (t * 10**power for power in range(6) for t in (1, 2, 5)):
+        if tick <= span and math.sqrt(tick) - math.sqrt(ticks[-1]) >= 0.14 * math.sqrt(span):
+            ticks.append(tick)
+    axes.set(xlim=(-end * 0.03**2, end), xticks=ticks, xticklabels=[f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel(f"{axes.get_xlabel()} (wider at the start)")
+    return axes, steps
+
+
+def _root(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.sqrt(np.abs(x))
+
+
+def _square(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.square(x)

@@ -165,9 +165,10 @@ class CurvesFilm(TimelineFilm):
         self._left = style.quiet_axes(style.axes_at(figure, 0.4, bottom, width, height), "inner step")
         right = style.quiet_axes(style.axes_at(figure, 2.68, bottom, width, height), "inner step")
         low = np.floor(10 * float(timeline[beside].accuracies.min()) - 0.5) / 10
-        limits = style.step_limits(timeline.steps)
-        self._left.set(xlim=limits, ylim=(max(low, 0.0), 1.0))
-        right.set(xlim=limits, ylim=(-0.15, 1.06), yticks=(0, 0.5, 1))
+        for axes in (self._left, right):
+            style.step_axis(axes, timeline.steps)
+        self._left.set(ylim=(max(low, 0.0), 1.0))
+        right.set(ylim=(-0.15, 1.06), yticks=(0, 0.5, 1))
         style.put_text(figure, 0.1, 2.52, "few-shot accuracy", size=style.SMALL)
         style.put_text(figure, 2.4, 2.52, f"cosine of W and V, {timeline.labels[kind]}", size=style.SMALL)
         depth = timeline[beside].cosines.shape[-1]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from metarules._checks import origin
+from metarules._checks import origin, shown
+from metarules._words import nearest
 from metarules.classic_rules import CLASSIC_RULES
 from metarules.classic_rules import get_rule as classic_rule
 from metarules.pretrained.folder import own_rules
@@ -60,7 +61,6 @@ def get_rule(name: str, *, n_classes: int | None = None, **settings: Any) -> Upd
     Raises:
         ValueError: an unknown name (the known ones are listed), a setting the rule does not have or a value out of
             range, or a file that is no rule.
-        TypeError: a setting of the wrong type.
         FileNotFoundError: a path that leads nowhere.
 
     Example:
@@ -71,7 +71,8 @@ def get_rule(name: str, *, n_classes: int | None = None, **settings: Any) -> Upd
         rule = classic_rule(name, **settings)
         return rule if n_classes is None else rule.for_classes(n_classes)
     if not name.endswith(SUFFIX) and name not in known:
-        raise ValueError(f"rule is {name!r}; allowed: {', '.join(known)}, or the path of a {SUFFIX} file")
+        near = nearest(name, known)
+        raise ValueError(f"rule is {shown(name)}; allowed: {', '.join(known)}, or the path of a {SUFFIX} file{near}")
     if settings:
         raise ValueError(f"settings are {', '.join(settings)}; allowed for {name!r}, whose theta fits its own: none")
     trained = name.removesuffix(START)

@@ -5,13 +5,13 @@ python -m metarules.pretrained.import_tf 200_tf_graph.zip --name metz2018
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from metarules._words import Parser
 from metarules.pretrained.finding import SUFFIX, package_rules
 from metarules.pretrained.folder import VARIABLE, own_rules, rules_folder
 from metarules.pretrained.storage import load_rule, save_rule
@@ -120,21 +120,21 @@ def check_own_name(name: str, *, replace: bool = False) -> str:
     return name
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m metarules.pretrained.import_tf") -> int:
     """Run the command line.
 
     Args:
         argv: arguments without the program's name; None takes those of this process.
+        prog: what the program is called in its messages.
 
     Returns:
         Exit status: 0; 1 for a checkpoint that is not the authors' or a folder that cannot be written; 2 for bad
         arguments.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m metarules.pretrained.import_tf",
+    parser = Parser(
+        prog=prog,
         description="Store the authors' released rule, a TensorFlow checkpoint, under a name for load_rule.",
         epilog=f"It goes to {rules_folder()}; {VARIABLE} names another folder.",
-        allow_abbrev=False,
     )
     path_help = "the zip archive, the folder it unpacks to, or the prefix of the .index and .data files"
     parser.add_argument("path", metavar="PATH", help=path_help)

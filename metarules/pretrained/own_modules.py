@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -13,8 +14,8 @@ HELP = (
 )
 
 
-def import_modules(arguments: Sequence[str]) -> list[str]:
-    """Import what `--import MODULE` names anywhere in the arguments, in their order.
+def import_modules(arguments: Sequence[str] | None) -> list[str]:
+    """Import what `--import MODULE` names anywhere in the arguments, in their order; None takes this process's.
 
     Returns:
         The other arguments.
@@ -24,7 +25,7 @@ def import_modules(arguments: Sequence[str]) -> list[str]:
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(OPTION, dest="modules", action="append", nargs="?", const="", default=[])
-    found, rest = parser.parse_known_args(arguments)
+    found, rest = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
     for name in found.modules:
         if not all(name.split(".")) or name.endswith(".py") or "/" in name or "\\" in name:
             raise ValueError(f"{OPTION} is {name!r}; allowed: a module name such as my_rule, not a path")

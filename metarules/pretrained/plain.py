@@ -8,7 +8,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from metarules._checks import check_names
+from metarules._checks import check_names, shown
 
 Settings = TypeVar("Settings")
 _ALLOWED = (
@@ -36,11 +36,14 @@ def from_plain(settings_type: type[Settings], values: Any, name: str) -> Setting
         name: what an error calls the values.
 
     Raises:
+        TypeError: no dataclass.
         ValueError: no mapping, a field that the class does not have, or a value that is not allowed.
     """
+    if not dataclasses.is_dataclass(settings_type):
+        raise TypeError(f"settings_type is {shown(settings_type)}; allowed: a dataclass")
     if not isinstance(values, Mapping):
         raise ValueError(f"{name} is {values!r}; allowed: fields of {settings_type.__name__} by name")
-    check_names(name, values, [f.name for f in dataclasses.fields(settings_type)])  # type: ignore[arg-type]
+    check_names(name, values, [f.name for f in dataclasses.fields(settings_type)])
     try:
         hints = get_type_hints(settings_type)
     except NameError as error:

@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from metarules._checks import FLOATS, check_choice, check_names
+from metarules._checks import FLOATS, check_choice, check_kind, check_names
 from metarules._files import write_atomically
 from metarules.pretrained.folder import own_rules, rules_folder
 from metarules.pretrained.kinds import KINDS, kind_of
@@ -106,12 +106,7 @@ def save_rule(
     if path.suffix != ".safetensors":
         raise ValueError(f"path is {path.name!r}; allowed: a name ending in .safetensors")
     kind = kind_of(rule)
-    settings = getattr(rule, "settings", None)
-    if not isinstance(settings, kind.settings):
-        raise TypeError(
-            f"rule.settings is a {type(settings).__name__}; allowed: the {kind.settings.__name__} that kind "
-            f"{kind.name!r} was registered with"
-        )
+    settings = check_kind("rule.settings", getattr(rule, "settings", None), kind.settings)
     check_comes_back(settings, "rule.settings")
     tensors = {name: p.detach().cpu().contiguous() for name, p in rule.named_parameters()}
     for name, tensor in tensors.items():

@@ -15,6 +15,7 @@ from io import BufferedIOBase
 
 import numpy as np
 
+from metarules._checks import shown
 from metarules.pretrained.sstable import crc32c, masked, read_at, read_table, varint
 from metarules.pretrained.tf_files import ALLOWED, DATA, INDEX, TFFiles
 
@@ -105,8 +106,17 @@ def read_tf_checkpoint(prefix: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Example:
         rule = PaperRule.from_tf_variables(read_tf_checkpoint("200_tf_graph.zip"))
     """
-    checkpoint = TFCheckpoint(prefix)
-    return checkpoint.read(checkpoint.variables)
+    if not os.fspath(prefix):
+        raise ValueError(f"prefix is {prefix!r}; allowed: {ALLOWED}")
+    try:
+        checkpoint = TFCheckpoint(prefix)
+        return checkpoint.read(checkpoint.variables)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(
+            f"prefix is {shown(prefix)}, which cannot be read ({error.strerror}); allowed: {ALLOWED}"
+        ) from error
 
 
 def _read_index(file: BufferedIOBase) -> dict[str, TFVariable]:

@@ -19,6 +19,7 @@ classical                    a rule's change of W as a weighted sum of textbook 
 runs                         rules side by side, and the curves of several runs
 training_tasks               training tasks as images
 live_training                meta-training piece by piece, looked at as it goes
+generalisation               recorded grids over nets and data, and any of their cells taught again
 truncation_bias              short-sighted meta-gradients beside the true one, ES and PES
 ============================ ==========================================================================================
 
@@ -26,6 +27,7 @@ A study that lets a rule learn takes `progress`, called with (done, all), and `s
 with `Stopped`.
 """
 
+from metarules._arguments import guard as _guard
 from metarules._work import Stopped as Stopped
 from metarules.studies.backward_weights import BackwardRun as BackwardRun
 from metarules.studies.backward_weights import angle_between as angle_between
@@ -37,6 +39,7 @@ from metarules.studies.drawing import Follower as Follower
 from metarules.studies.evolution import Evolution as Evolution
 from metarules.studies.evolution import SnapshotComparison as SnapshotComparison
 from metarules.studies.evolution import compare_snapshots as compare_snapshots
+from metarules.studies.generalisation import Generalisation as Generalisation
 from metarules.studies.layers import LayerExploration as LayerExploration
 from metarules.studies.layers import explore_layers as explore_layers
 from metarules.studies.mix import Mix as Mix
@@ -59,3 +62,5 @@ from metarules.studies.specimen import prepare as prepare
 from metarules.studies.timeline import Timeline as Timeline
 from metarules.studies.trajectory import Exploration as Exploration
 from metarules.studies.trajectory import explore as explore
+
+_guard(__name__)

@@ -192,6 +192,8 @@ def angles_at(rule: UpdateRule, phi: BaseModelState, batch: Batch) -> tuple[list
     """
     both = _stacked(phi, with_transport(phi))  # two base models in one call: a third faster than two calls
     trace = rule.trace(both, batch)
+    if not trace.d:
+        raise ValueError(f"rule is {rule}, which sends no signals down; allowed: a rule that does, such as 'local'")
     wanted = {l: change[1] for l, change in trace.change_W.items()}
     if not rule.needs_labels:
         wanted = backprop_changes(rule, phi, batch)
@@ -228,7 +230,7 @@ def follow_backward_weights(
     """Let a rule teach one base model and measure, along the way, how far V has turned to W and what it matters.
 
     Args:
-        rule: any rule, see `backward_rule`.
+        rule: any rule that sends signals down, see `backward_rule`.
         task: a single task with labels, on the CPU; a rule without `needs_labels` never sees them.
         sizes: (n_0, .., n_L); None takes the task's inputs and layers of 32, 32, 32.
         steps: inner steps, 1 .. 1000.
@@ -243,7 +245,8 @@ def follow_backward_weights(
     Raises:
         Stopped: `stop` was set.
         DivergenceError: phi stopped being finite.
-        ValueError: settings out of range, a task with leading dimensions, a class with too few examples.
+        ValueError: settings out of range, a task with leading dimensions, a class with too few examples, a
+            rule that sends no signals down.
     """
     check_single_task(task)
     check_number("steps", steps, low=1, high=MAX_STEPS, integer=True)

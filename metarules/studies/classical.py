@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarules._checks import check_tensor
+from metarules._checks import check_number, check_tensor
 from metarules._work import Progress
 from metarules.base_model import BaseModelState, forward_unchecked
 from metarules.classic_rules.mixed import MixedRule, MixedSettings
@@ -174,6 +174,7 @@ def classical_fit(
     numbers = tuple(range(len(rules))) if meta_steps is None else tuple(meta_steps)
     if not rules or len(numbers) != len(rules):
         raise ValueError(f"meta_steps has {len(numbers)} entries; allowed: {len(rules)}, one for each rule, at least 1")
+    check_number("number of steps", len(steps), low=1, integer=True)
     rows = torch.from_numpy(fixed_sample(task.n_examples, MEASURED))
     batch = Batch(task.x[rows], task.y[rows])
     terms = tuple(rules[0].settings.terms) if isinstance(rules[0], LocalRule) else ()

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from metarules.base_model import freeze
 from metarules.evaluation import probe_splits, split_reader
-from metarules.studies.planes import plane
+from metarules.studies.planes import SHOWN, plane
 from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, Exploration
 
 
@@ -24,11 +25,14 @@ class Followed:
         points: where it lies in the plane of the embedding [F, 2].
         scores: what the few-shot probe's read-outs say, mean over five splits [F, n_classes]: 1 is "this class", -1
             "another".
+        nearest: numbers of the `SHOWN` examples nearest to it in the top layer, the nearest first [F, SHOWN]: largest
+            cosine of activities, centred as in `planes.directions`.
     """
 
     row: Tensor
     points: np.ndarray
     scores: np.ndarray
+    nearest: np.ndarray
 
     @property
     def read_as(self) -> np.ndarray:
@@ -52,6 +56,8 @@ class Follower:
         # the base model with the batch-norm statistics of the whole data set: a row's features depend on no other row
         self._models = [freeze(state, e.task.x) for state in e.states]
         features = torch.stack([model(e.task.x) for model in self._models])
+        self._middles = features.mean(1, keepdim=True)
+        self._towards = normalize(features - self._middles, dim=-1)
         self._place = plane(features.numpy())
         self._read = split_reader(features, e.task.y, probe_splits(e.task.y, LABELS_PER_CLASS, N_SPLITS))
 
@@ -71,4 +77,10 @@ class Follower:
             raise ValueError(f"row has shape {list(row.shape)}; allowed: [{task.n_inputs}], finite, as the data's")
         x = row if task.permutation is None else row[task.permutation]
         features = torch.stack([model(x.unsqueeze(0)) for model in self._models])
-        return Followed(row, self._place(features.numpy())[:, 0], self._read(features)[:, 0].numpy())
+        cosines = (self._towards @ normalize(features - self._middles, dim=-1).mT)[..., 0]
+        return Followed(
+            row,
+            points=self._place(features.numpy())[:, 0],
+            scores=self._read(features)[:, 0].numpy(),
+            nearest=cosines.topk(min(SHOWN, task.n_examples)).indices.numpy(),
+        )

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metarules._checks import check_number
+from metarules._checks import check_number, check_widths
 from metarules._work import Progress, Stopped
 from metarules.base_model import WIDTHS, forward
 from metarules.evaluation.held_out import KINDS, N_SETS, few_shot
@@ -53,6 +53,9 @@ class Evolution:
     table: Mapping[str, list[float]]
     log: Mapping[str, list[float]]
 
+    def __repr__(self) -> str:
+        return f"Evolution({len(self.rules)} snapshots, meta-steps {self.meta_steps[0]} to {self.meta_steps[-1]})"
+
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of held-out data that the run was validated on: glyphs, decoders, and handwriting or others."""
@@ -63,14 +66,14 @@ class Evolution:
         """The terms of its rules."""
         return tuple(self.rules[0].settings.terms)
 
-    def number_of(self, meta_step: int) -> int:
-        """Number of the snapshot of a meta-step, from 0.
+    def number_of(self, meta_step: int, name: str = "meta_step") -> int:
+        """Number of the snapshot of a meta-step, from 0; `name` is what an error calls it.
 
         Raises:
             ValueError: there is no snapshot of it; the message lists all.
         """
         if meta_step not in self.meta_steps:
-            raise ValueError(f"meta_step is {meta_step!r}; allowed: {', '.join(map(str, self.meta_steps))}")
+            raise ValueError(f"{name} is {meta_step!r}; allowed: {', '.join(map(str, self.meta_steps))}")
         return self.meta_steps.index(meta_step)
 
 
@@ -155,6 +158,7 @@ def compare_snapshots(
         Stopped: `stop` was set.
         ValueError: numbers out of range, more examples wanted than there are, a task of another dtype than theta.
     """
+    check_widths("widths", tuple(widths))
     labelled = task.sample_labelled(labels_per_class, generator, N_SETS)
     sizes, last = (task.n_inputs, *widths), evolution.rules[-1]
     first, how, _ = start(last, task, sizes=sizes, steps=steps, batch_size=batch_size, generator=generator)

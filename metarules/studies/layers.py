@@ -12,7 +12,7 @@ from torch import Tensor
 from metarules._checks import check_number
 from metarules.base_model import forward
 from metarules.evaluation import probe_splits, split_accuracy
-from metarules.studies.planes import nearest_alike, project
+from metarules.studies.planes import each_turned_to_the_last, nearest_alike, project
 from metarules.studies.trajectory import LABELS_PER_CLASS, N_SPLITS, Exploration, explore, fixed_sample
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
@@ -30,7 +30,8 @@ class LayerExploration(Exploration):
         batch_size: examples a step saw.
         layer_accuracies: few-shot accuracy of each layer from 0 (the inputs) to L, mean over splits, [F, L + 1].
         layer_activities: of the dots in each layer, [F, n_dots, n_l]; the inputs [1, n_dots, n_0].
-        layer_points: the same in a plane of each layer's own, [F, n_dots, 2]; the inputs [1, n_dots, 2].
+        layer_points: the same in a plane of each layer's own, [F, n_dots, 2]; the inputs [1, n_dots, 2]. Each plane is
+            turned to that of the layer below.
         images: the dots as images [n_dots, height, width]; None for data without a shape.
     """
 
@@ -72,7 +73,7 @@ def explore_layers(rule: UpdateRule, task: Task, **settings: Any) -> LayerExplor
         batch_size=batch,
         layer_accuracies=np.stack(accuracies, 1),
         layer_activities=tuple(features[:, rows].numpy() for features in layers),
-        layer_points=tuple(_plane(features)[:, rows.numpy()] for features in layers),
+        layer_points=each_turned_to_the_last([_plane(features)[:, rows.numpy()] for features in layers]),
         images=task.image(task.x[rows]).numpy() if task.shape else None,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from metarules._checks import check_kind
 from metarules.classic_rules import CLASSIC_RULES
 from metarules.pretrained import KINDS, get_rule, shipped_rules
 from metarules.update_rule import UpdateRule
@@ -19,7 +20,6 @@ def keep_rule(label: str, rule: UpdateRule) -> None:
         rule: any rule.
 
     Raises:
-        TypeError: rule is none.
         ValueError: an empty label.
 
     Example:
@@ -45,11 +45,7 @@ def as_rule(rule: UpdateRule | str) -> UpdateRule:
         TypeError: neither.
         ValueError, FileNotFoundError: as `get_rule`.
     """
-    if isinstance(rule, str):
-        return get_rule(rule)
-    if not isinstance(rule, UpdateRule):
-        raise TypeError(f"rule must be an UpdateRule, got {type(rule).__name__}; see load_rule and get_rule")
-    return rule
+    return get_rule(rule) if isinstance(rule, str) else check_kind("rule", rule, UpdateRule)
 
 
 def rules_beside(rule: UpdateRule) -> dict[str, UpdateRule]:

@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from metarules._checks import check_number
+from metarules._checks import check_kind, check_number
 from metarules._work import Progress
 from metarules.base_model import forward
 from metarules.classic_rules import CLASSIC_RULES, get_rule
 from metarules.classic_rules.mixed import MixedRule
 from metarules.evaluation import effective_dimension, likeness, mean_of_pairs
-from metarules.studies.trajectory import Exploration, explore, recording_steps
+from metarules.studies.trajectory import Exploration, explore
 from metarules.tasks import Task
-from metarules.update_rule import UpdateRule
-from metarules.update_rule.learned import LearnedRule
+from metarules.update_rule import LocalRule, PaperRule, UpdateRule
 
 FRAMES = 25  # recorded steps, besides step 0: half of the explorer's, so that a new mix is there in half a second
 STEPS = 100  # the hand rule's recipe; a new mix is there in half a second
@@ -30,13 +29,6 @@ _OURS = {
     "decorr_x": "decorr",
     "soft": "soft",
 }  # terms of a learned rule -> here; the rest: others
-
-
-def _scalable(learned: UpdateRule) -> LearnedRule:
-    if not isinstance(learned, LearnedRule):
-        allowed = "a LocalRule or a PaperRule, whose terms can be scaled"
-        raise TypeError(f"learned must be {allowed}, got {type(learned).__name__}")
-    return learned
 
 
 @dataclass(frozen=True)
@@ -73,23 +65,24 @@ class Mix:
             ValueError: a setting out of range or not finite.
             TypeError: the learned rule cannot scale its terms.
         """
-        learned = _scalable(learned)
+        scalable = check_kind("learned", learned, LocalRule, PaperRule)
         if self.as_is:
             return get_rule(self.as_is)
         if not self.learned:
             names = [f.name for f in fields(MixedRule.settings_type)]
             return MixedRule.with_settings(**{name: getattr(self, name) for name in names})
-        factors = {name: getattr(self, _OURS.get(name, "others")) for name in learned.term_names}
+        factors = {name: getattr(self, _OURS.get(name, "others")) for name in scalable.term_names}
         for name, factor in factors.items():
             check_number(f"the factor on {name}", factor, low=-10, high=10)
-        return learned.with_scales(terms=factors)
+        return scalable.with_scales(terms=factors)
 
     def used(self, learned: UpdateRule) -> set[str]:
         """Which of the numbers matter to the rule this mix stands for."""
         if self.as_is:
             return set()
         if self.learned:
-            return {_OURS.get(term, "others") for term in _scalable(learned).term_names}
+            terms = check_kind("learned", learned, LocalRule, PaperRule).term_names
+            return {_OURS.get(term, "others") for term in terms}
         return {f.name for f in fields(MixedRule.settings_type)}
 
     @property
@@ -177,7 +170,7 @@ def run_mix(
     check_number("steps", steps, low=1, integer=True)
     rule = mix.rule(learned)
     options: dict[str, Any] = {"sizes": sizes, "steps": steps, "seed": seed, "progress": progress, "stop": stop}
-    e = explore(rule, task, record_at=recording_steps(steps, FRAMES), **options)
+    e = explore(rule, task, frames=FRAMES, **options)
     activities = [forward(state, task.x).x for state in e.states]
     return MixRun(
         mix=mix,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from metarules._checks import check_number
+from metarules._checks import check_number, check_widths
 from metarules._work import Progress
 from metarules.base_model import freeze
 from metarules.evaluation import Splits, probe_splits, split_accuracy, split_reader
@@ -85,6 +85,7 @@ def teach_moons(
         ValueError, TypeError: numbers out of range, a rule that needs labels.
         DivergenceError: phi stopped being finite.
     """
+    check_widths("hidden", tuple(hidden))
     check_number("inputs", inputs, low=2, high=256, integer=True)
     check_number("steps", steps, low=1, high=1000, integer=True)
     check_number("frames", frames, low=1, integer=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metarules._checks import check_number
 from metarules.base_model import BaseModelState
+from metarules.studies.recording import check_single_task
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, Trace
 from metarules.update_rule.anatomy import Contributions, contributions, named_inputs
@@ -97,13 +98,12 @@ def neuron_view(
         parts: `contributions(rule, trace, layer)`, likewise.
 
     Raises:
-        TypeError: a rule of another kind.
-        ValueError: a layer or a unit that is not there, a phi with task dimensions.
+        ValueError: a layer or a unit that is not there, a phi or a task with task dimensions.
     """
-    if not isinstance(rule, LocalRule):
-        raise TypeError(f"rule is a {type(rule).__name__}; allowed: a LocalRule, whose networks sit on single neurons")
     if phi.tasks:
         raise ValueError(f"phi has leading dimensions {list(phi.tasks)}; allowed: none")
+    if task is not None:
+        check_single_task(task)
     check_number("layer", layer, low=1, high=phi.depth, integer=True)
     check_number("unit", unit, low=0, high=phi.sizes[layer] - 1, integer=True)
     trace = rule.trace(phi, x) if trace is None else trace

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from metarules._checks import check_choice, check_number
 from metarules.base_model import forward
 from metarules.inner_loop import learn, start
 from metarules.meta_objective import MetaObjectiveSettings, RidgeScore, one_hot, ridge_cosine_score
-from metarules.pretrained import load_rule
+from metarules.pretrained import get_rule, load_rule
 from metarules.studies.example import Example, example_of
 from metarules.studies.planes import main_directions
 from metarules.tasks import Task, load_dataset, make_task
@@ -137,7 +137,6 @@ def make_clouds(name: str, seed: int = 0) -> Clouds:
 
     Raises:
         ValueError: an unknown name, a negative seed.
-        TypeError: a seed that is no whole number.
     """
     check_choice("data", name, DATA)
     check_number("seed", seed, low=0, high=2**31, integer=True)
@@ -154,6 +153,7 @@ def explore_objective(
     *,
     labels_per_class: int = 5,
     spread: float = 1.0,
+    moved: Sequence[tuple[int, float, float]] = (),
     steps: int = STEPS,
 ) -> Descent:
     """Score two batches of points, and follow the arrows.
@@ -167,6 +167,7 @@ def explore_objective(
             or `standardise_features`).
         labels_per_class: K, points of batch a per class, 1 to MOST_LABELS.
         spread: times every point's distance from its class centre, in (0, 5].
+        moved: points that lie elsewhere before the first move: number, counted through batch a and then batch b, x, y.
         steps: number of moves, from 0.
 
     Returns:
@@ -185,6 +186,12 @@ def explore_objective(
     a, b = (
         (centres + spread * (points - centres)).flatten(0, 1) for points in (clouds.a[:, :labels_per_class], clouds.b)
     )
+    for number, x, y in moved:
+        check_number("number of a point that is moved", number, low=0, high=len(a) + len(b) - 1, integer=True)
+        for name, value in (("x", x), ("y", y)):
+            check_number(name, value, low=-100, high=100)
+        points, row = (a, number) if number < len(a) else (b, number - len(a))
+        points[row] = torch.tensor([x, y], dtype=a.dtype)
     classes = torch.arange(len(clouds.class_names))
     labels_a, labels_b = classes.repeat_interleave(labels_per_class), classes.repeat_interleave(SCORED)
     y_a, y_b = (one_hot(labels, len(classes), a.dtype) for labels in (labels_a, labels_b))
@@ -306,21 +313,22 @@ def _digit_task() -> Task:
 
 
 @functools.cache
-def _digit_features(taught: bool) -> tuple[Tensor, Tensor]:
-    """A base model's top layer for the three digits, before or after learning by a rule, with their rows."""
+def _digit_features(teacher: str) -> tuple[Tensor, Tensor]:
+    """A base model's top layer for the three digits, taught by a shipped rule or by none, with their rows."""
     generator = torch.Generator().manual_seed(0)
     rule = load_rule("local")
     task = make_task(load_dataset("digits"), generator=generator)
     phi, how, _ = start(rule, task, steps=TAUGHT_STEPS, generator=generator)
-    if taught:
+    if teacher:
+        rule = get_rule(teacher)
         phi = learn(rule, phi, task, steps=how.steps, batch_size=how.batch_size, generator=generator).state
     chosen = torch.isin(task.y, torch.tensor(DIGITS)).nonzero()[:, 0]
     return forward(phi, task.x).features.detach().double()[chosen], chosen
 
 
-def _digits(generator: torch.Generator, taught: bool) -> _Drawn:
+def _digits(generator: torch.Generator, teacher: str) -> _Drawn:
     """Two principal components of one base model's features; the generator only draws which images are shown."""
-    features, rows_of = _digit_features(taught)
+    features, rows_of = _digit_features(teacher)
     y = _digit_task().y[rows_of]
     features = features - features.mean(0)
     drawn = []
@@ -334,6 +342,7 @@ def _digits(generator: torch.Generator, taught: bool) -> _Drawn:
 DATA: dict[str, Callable[[torch.Generator], _Drawn]] = {
     "Three clouds": _round,
     "Three clouds in a row": _row,
-    "Digits 4, 7, 9, untaught net": functools.partial(_digits, taught=False),
-    "Digits 4, 7, 9, taught net": functools.partial(_digits, taught=True),
+    "Digits 4, 7, 9, untaught net": functools.partial(_digits, teacher=""),
+    "Digits 4, 7, 9, net taught by the rule's start": functools.partial(_digits, teacher="local_start"),
+    "Digits 4, 7, 9, taught net": functools.partial(_digits, teacher="local"),
 }

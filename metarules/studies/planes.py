@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from metarules._checks import check_fit
 
 SHOWN = 5  # nearest neighbours that count
 
@@ -28,10 +31,8 @@ def plane(features: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     Raises:
         ValueError: not three dimensions, no rows, NaN or infinity.
     """
-    values = np.asarray(features, dtype=np.float64)
-    if values.ndim != 3 or 0 in values.shape or not np.isfinite(values).all():
-        raise ValueError(f"features has shape {list(values.shape)}; allowed: [frames, N, n_L], finite, none of them 0")
-    rows = _unit_rows(values)
+    check_fit(features=(features, "frames N n_L"))
+    rows = _unit_rows(features)
     middle = rows.mean(1, keepdims=True)
     basis = np.linalg.svd(rows[-1] - middle[-1], full_matrices=False)[2][:2]
     biggest = np.abs(basis).argmax(-1)
@@ -68,18 +69,29 @@ def main_directions(centred: Tensor) -> Tensor:
 
 
 def turned_to(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Turn and mirror points about the origin so that the last frame lies as near as it can to the others' last frame.
+    """Turn and mirror points so that the last frame lies as near as it can to the others' last frame (Procrustes).
 
-    The axes of a plane have no direction of their own; two planes of the same examples can so be compared.
+    The axes of a plane have no direction of their own; two planes of the same examples can so be compared. Distances
+    between points stay as they are, and so does where the origin is.
 
     Args:
-        points, others: [frames, dots, 2], see `planes.project`.
+        points, others: [frames, dots, 2], see `planes.project`; they may have different numbers of frames.
 
     Returns:
         [frames, dots, 2].
     """
-    U, _, Vt = np.linalg.svd(points[-1].T @ others[-1])
+    here, there = (cloud[-1] - cloud[-1].mean(0) for cloud in (points, others))
+    U, _, Vt = np.linalg.svd(here.T @ there)
     return points @ (U @ Vt)
+
+
+def each_turned_to_the_last(clouds: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Turn every cloud of the same examples to the one before, so that what is seen to move from one to the next moves.
+
+    Args:
+        clouds: [frames, dots, 2] each, say one for each layer.
+    """
+    return tuple(itertools.accumulate(clouds, lambda before, own: turned_to(own, before)))
 
 
 def directions(x: np.ndarray) -> np.ndarray:
@@ -101,6 +113,7 @@ def nearest_alike(x: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         Counts, [n].
     """
+    check_fit(x=(x, "n units"), labels=(labels, "n"))
     towards = directions(x)
     cosines = towards @ towards.T
     np.fill_diagonal(cosines, -np.inf)

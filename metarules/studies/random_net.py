@@ -108,5 +108,6 @@ def _plane(x: Tensor) -> np.ndarray:
     """Rows on the two main directions, scaled so that all but a few outliers lie in [-1, 1]."""
     centred = (x - x.mean(0)).double()
     points = centred @ main_directions(centred).T
+    points = torch.nn.functional.pad(points, (0, 2 - points.shape[1]))  # one feature is a line
     scale = torch.quantile(points.abs().amax(1), 0.99).clamp_min(1e-12)
     return (points / scale).clamp(-1, 1).numpy()

@@ -20,11 +20,8 @@ def check_single_task(task: Task) -> None:
     """Refuse what is no task, or several tasks at once.
 
     Raises:
-        TypeError: not a `Task`.
         ValueError: a task with leading dimensions.
     """
-    if not isinstance(task, Task):
-        raise TypeError(f"task must be a metarules.tasks.Task, got {type(task).__name__}; see make_task")
     if task.tasks:
         raise ValueError(f"task has leading dimensions {list(task.tasks)}; allowed: none (pick one with task.task(0))")
 

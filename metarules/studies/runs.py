@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from metarules._checks import check_names
+from metarules._checks import check_kind, check_names
 from metarules.base_model import BaseModelState
 from metarules.inner_loop import learn, start
 from metarules.pretrained import load_rule
@@ -120,7 +120,7 @@ def _weights(rule: LocalRule, batch: Batch, phi: BaseModelState, terms: tuple[st
 
 def recorded_logs() -> dict[str, dict[str, list[float]]]:
     """The curves of the small runs that come with the package, by name, see `studies.evolution.read_log`."""
-    return read_logs({path.name.replace("_", " "): path for path in sorted(RECORDED.iterdir()) if path.is_dir()})
+    return read_logs({log.parent.name.replace("_", " "): log.parent for log in sorted(RECORDED.glob("*/log.csv"))})
 
 
 def read_logs(folders: Mapping[str, str | os.PathLike[str]]) -> dict[str, dict[str, list[float]]]:
@@ -137,9 +137,5 @@ def read_logs(folders: Mapping[str, str | os.PathLike[str]]) -> dict[str, dict[s
 
 def recorded_rules() -> dict[str, LocalRule]:
     """What those small runs ended with, by the same names."""
-    found = {}
-    for path in sorted(RECORDED.glob("*/rule.safetensors")):
-        rule = load_rule(path)
-        assert isinstance(rule, LocalRule)
-        found[path.parent.name.replace("_", " ")] = rule
-    return found
+    paths = sorted(RECORDED.glob("*/rule.safetensors"))
+    return {p.parent.name.replace("_", " "): check_kind(p.name, load_rule(p), LocalRule) for p in paths}

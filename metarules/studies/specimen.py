@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from metarules._checks import check_choice, check_number
+from metarules._checks import check_choice, check_kind, check_number
 from metarules._work import Progress
 from metarules.base_model import BaseModelState, forward
 from metarules.evaluation import probe_splits, split_accuracy
@@ -132,18 +132,16 @@ def prepare(
     Raises:
         Stopped: `stop` was set.
         DivergenceError: phi stopped being finite.
-        TypeError: another kind of rule or task.
         ValueError: settings out of range, a task with leading dimensions.
     """
-    if not isinstance(rule, LocalRule):
-        raise TypeError(f"rule is a {type(rule).__name__}; allowed: a LocalRule, such as load_rule('local')")
+    local = check_kind("rule", rule, LocalRule)
     check_single_task(task)
     if off is not None:
-        check_choice("off", off, rule.settings.terms)
-        rule = rule.with_scales({off: 0.0})
-    begun = start(rule, task, sizes=sizes, steps=steps, seed=seed)
+        check_choice("off", off, local.settings.terms)
+        local = local.with_scales({off: 0.0})
+    begun = start(local, task, sizes=sizes, steps=steps, seed=seed)
     how = begun.settings
     check_number("steps", how.steps, low=1, high=MAX_STEPS, integer=True)
-    run = record(rule, task, begun, recording_steps(how.steps), progress=progress, stop=stop)
+    run = record(local, task, begun, recording_steps(how.steps), progress=progress, stop=stop)
     x = task.x[torch.from_numpy(fixed_sample(task.n_examples, how.batch_size))]
-    return Specimen(rule, task, seed, off, run.steps, tuple(run.states), x)
+    return Specimen(local, task, seed, off, run.steps, tuple(run.states), x)

@@ -105,7 +105,10 @@ class Timeline:
         others = [validation_tasks(settings, 1, held_out, kind).task(0) for kind in self.kinds[1:]]
         rows = torch.randperm(digits.n_examples, generator=generator)[: settings.n_examples]
         few = Task(digits.x[rows], digits.y[rows], digits.n_classes, digits.permutation, digits.name, digits.shape)
-        self.task = stack_tasks([few, *others])
+        try:
+            self.task = stack_tasks([few, *others])
+        except ValueError as error:
+            raise ValueError(f"digits does not go with the held-out data: {error}") from None
         self.steps = recording_steps(steps, FRAMES)
         self.dots = fixed_sample(self.task.n_examples, DOTS)
         self.labelled = self.task.sample_labelled(10, generator, N_SETS)

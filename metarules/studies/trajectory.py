@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,13 +18,13 @@ from metarules._checks import check_number
 from metarules._work import Progress
 from metarules.base_model import BaseModelState, forward
 from metarules.evaluation import class_accuracy, probe_splits, split_accuracy, split_guesses
-from metarules.inner_loop import start, weight_alignment
+from metarules.inner_loop import check_steps, start, weight_alignment
 from metarules.studies.planes import project
 from metarules.studies.recording import Recorded, check_single_task, record
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
 
-FRAMES = 50  # recorded steps, besides step 0: a frame every second step of the usual 100
+FRAMES = 50  # recorded steps, besides step 0: of the usual 100, each of the first dozen
 N_SPLITS = 5  # of the few-shot probe: a tenth of the protocol's, the same first five, for an answer within a second
 LABELS_PER_CLASS = 10  # the protocol's
 DOTS = 600  # examples in the embedding: more would hide each other
@@ -73,6 +74,25 @@ def recording_steps(steps: int, frames: int = FRAMES) -> tuple[int, ...]:
     return tuple(sorted({*range(0, steps + 1, stride), steps}))
 
 
+def early_steps(steps: int, frames: int = FRAMES) -> tuple[int, ...]:
+    """About frames + 1 inner steps to record, from 0 to the last one, most of them early, where most happens.
+
+    They lie evenly on a scale of square roots, as far as whole numbers can; where every second step can be had, no gap
+    is wider, so that each key of a slider finds its step.
+    """
+    if steps <= check_number("frames", frames, low=1, integer=True):
+        return tuple(range(steps + 1))
+    if steps <= 2 * frames:
+        each = max(2 * frames - steps, steps // 7)
+        each += (steps - each) % 2
+        return (*range(each), *range(each, steps + 1, 2))
+    for parts in itertools.count(frames):
+        found = {round(steps * (i / parts) ** 2) for i in range(parts + 1)}
+        if len(found) > frames:
+            return tuple(sorted(found))
+    raise AssertionError
+
+
 @torch.no_grad()
 def explore(
     rule: UpdateRule,
@@ -98,7 +118,7 @@ def explore(
         sizes: (n_0, .., n_L); None takes the task's inputs and layers of 32, 32, 32.
         steps, batch_size: None takes what the rule recommends, 2,000 steps at most.
         seed: of initial weights and batches, from 0.
-        record_at: inner steps to record, which must hold 0; `frames` evenly spaced by default.
+        record_at: inner steps to record, which must hold 0; `early_steps` by default.
         frames: steps to record besides step 0, about.
         progress: called with (recorded, all) after every recorded step.
         stop: set it to stop at the next recorded step.
@@ -116,7 +136,7 @@ def explore(
     if steps is None:
         begun = begun._replace(settings=replace(begun.settings, steps=min(begun.settings.steps, MAX_STEPS)))
     steps = check_number("steps", begun.settings.steps, low=1, high=MAX_STEPS, integer=True)
-    at = recording_steps(steps, frames) if record_at is None else tuple(sorted({0, *record_at}))
+    at = early_steps(steps, frames) if record_at is None else tuple(sorted({0, *check_steps(record_at, steps)}))
     splits = probe_splits(task.y, LABELS_PER_CLASS, N_SPLITS)
     trajectory = record(rule, task, begun, at, progress=progress, stop=stop)
     states = trajectory.states
@@ -142,7 +162,14 @@ def explore(
 
 
 def explore_beside(
-    rule: UpdateRule, other: UpdateRule, task: Task, *, progress: Progress | None = None, **settings: Any
+    rule: UpdateRule,
+    other: UpdateRule,
+    task: Task,
+    *,
+    first: Exploration | None = None,
+    progress: Progress | None = None,
+    study: Callable[..., Exploration] | None = None,
+    **settings: Any,
 ) -> Exploration:
     """`explore` with two rules: from one seed, for as many steps, on batches of the size that the first recommends.
 
@@ -152,7 +179,9 @@ def explore_beside(
     Args:
         rule, other: the two rules.
         task: as for `explore`.
+        first: what `explore` gave for the first rule with these settings, if that is known.
         progress: as for `explore`, over both.
+        study: what is called in place of `explore`, such as `studies.layers.explore_layers`.
         settings: as for `explore`.
 
     Returns:
@@ -167,9 +196,10 @@ def explore_beside(
             progress(begun * all_ + done, 2 * all_)
 
     batch_size = settings.pop("batch_size", None) or min(rule.recommended.batch_size, task.n_examples)
-    a = explore(rule, task, batch_size=batch_size, progress=functools.partial(half, 0), **settings)
+    study = study or explore
+    a = first or study(rule, task, batch_size=batch_size, progress=functools.partial(half, 0), **settings)
     settings |= {"steps": a.steps[-1], "record_at": a.steps}
-    b = explore(other, task, batch_size=batch_size, progress=functools.partial(half, 1), **settings)
+    b = study(other, task, batch_size=batch_size, progress=functools.partial(half, 1), **settings)
     return replace(a, beside=b)
 
 

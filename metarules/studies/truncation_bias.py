@@ -84,8 +84,8 @@ class TruncationBias:
     Attributes:
         decorr: the second number of theta; Hebb is 1.
         horizon: inner steps of the unroll.
-        lengths: K of truncated backprop, the last one the horizon: the true gradient.
-        truncated: by K and particle [lengths, particles, 3].
+        lengths: J of truncated backprop, the last one the horizon: the true gradient.
+        truncated: by J and particle [lengths, particles, 3].
         smoothed: the true gradient, its theta blurred by the noise that ES and PES use [particles, 3].
         estimates: "es" and "pes" -> one estimate for each whole unroll [unrolls, 3], at truncation `estimated_at`.
         estimated_at: see there.
@@ -150,7 +150,7 @@ def meta_gradients(
         group: at its start.
         settings: of the outer loop.
         seed: of all data; the same for every `keep`.
-        keep: K; the horizon gives the true gradient.
+        keep: J; the horizon gives the true gradient.
         noise: what theta is moved by in each truncation of `settings`, of theta's shape; None moves nothing.
 
     Returns:
@@ -312,7 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found.append(bias)
         save_bias(found, options.out)
         print(f"decorrelation {decorr}")
-        named = {f"K = {k}": values for k, values in zip(bias.lengths, bias.truncated, strict=True)}
+        named = {f"J = {k}": values for k, values in zip(bias.lengths, bias.truncated, strict=True)}
         for name, values in {**named, "smoothed": bias.smoothed, **bias.estimates}.items():
             mean, half = bias.band(values)
             print(

@@ -1,8 +1,12 @@
 """Data sets that need no download, or are your own, and tasks made of them: data x permutation x split, as tensors.
 
-`load_dataset(name)` gives those that come with the package, `read_dataset(path)` a table, arrays or images of your own.
+`load_dataset(name)` gives those that come with the package and three that are fetched once (`openml`),
+`read_dataset(path)` a table, arrays or images of your own.
 """
 
+from metarules._arguments import guard as _guard
+from metarules.tasks import mnist_5000 as mnist_5000
+from metarules.tasks import openml as openml
 from metarules.tasks.dataset import DATASETS as DATASETS
 from metarules.tasks.dataset import Dataset as Dataset
 from metarules.tasks.dataset import load_dataset as load_dataset
@@ -14,6 +18,7 @@ from metarules.tasks.digits import digits as digits
 from metarules.tasks.distribution import draw_dataset as draw_dataset
 from metarules.tasks.distribution import draw_tasks as draw_tasks
 from metarules.tasks.distribution import validation_tasks as validation_tasks
+from metarules.tasks.docstrings import docstrings as docstrings
 from metarules.tasks.families import Draw as Draw
 from metarules.tasks.families import TaskForm as TaskForm
 from metarules.tasks.families import register_family as register_family
@@ -46,6 +51,11 @@ from metarules.tasks.shapes_2d import blobs as blobs
 from metarules.tasks.shapes_2d import rings as rings
 from metarules.tasks.shapes_2d import spirals as spirals
 from metarules.tasks.shapes_2d import two_moons as two_moons
+from metarules.tasks.small_tables import breast_cancer as breast_cancer
+from metarules.tasks.small_tables import iris as iris
+from metarules.tasks.small_tables import wine as wine
 from metarules.tasks.task import Task as Task
 from metarules.tasks.task_form import DistributionSettings as DistributionSettings
 from metarules.tasks.task_form import draw_form as draw_form
+
+_guard(__name__)

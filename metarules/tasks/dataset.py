@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from metarules._arguments import guarded
 from metarules._checks import check_choice, check_names, check_new_name, check_tensor
 
 
@@ -51,6 +52,8 @@ class Dataset:
         if self.x.ndim != 2:
             raise ValueError(f"x has shape {list(self.x.shape)}; allowed: [N, n], one row per example")
         check_classes(self.y, self.x, len(self.class_names))
+        if len(set(self.class_names)) < len(self.class_names):
+            raise ValueError(f"class_names is {self.class_names!r}; allowed: names that differ")
         check_shape(self.shape, self.x.shape[1])
         check_targets(self.targets, self.x)
 
@@ -94,7 +97,8 @@ def load_dataset(name: str, **options: Any) -> Dataset:
 
     Args:
         name: one of `DATASETS`: "digits", "glyphs", "handwriting", "two_moons", "rings", "blobs", "spirals",
-            "random_decoder".
+            "random_decoder", "docstrings", "wine", "breast_cancer", "iris"; "mnist", "fashion_mnist" and "cifar10" are
+            fetched once, "mnist_5000" comes with the extra `metarules[mnist]`.
         options: keyword options of that data set, see the docstring of `DATASETS[name]`. Those that are drawn at
             random take `seed`.
 
@@ -103,11 +107,10 @@ def load_dataset(name: str, **options: Any) -> Dataset:
 
     Raises:
         ValueError: an unknown name or option, or an option out of range.
-        TypeError: an option of the wrong type.
     """
     builder = DATASETS[check_choice("name", name, DATASETS)]
     check_names(f"options of load_dataset({name!r})", options, inspect.signature(builder).parameters or ["(none)"])
-    return builder(**options)
+    return guarded(builder)(**options)
 
 
 def check_classes(y: Any, x: Tensor, n_classes: int) -> None:
@@ -152,5 +155,5 @@ def check_shape(shape: Any, n: int) -> None:
     """
     if shape is None:
         return
-    if not isinstance(shape, tuple) or len(shape) != 2 or math.prod(shape) != n:
+    if not isinstance(shape, tuple) or len(shape) != 2 or min(shape) < 1 or math.prod(shape) != n:
         raise ValueError(f"shape is {shape!r}; allowed: None, or (height, width) with height * width = {n}")

@@ -1,7 +1,7 @@
 """Clustered latents pushed through random decoders: data sets without end, of many kinds.
 
 Classes are clusters of a Gaussian mixture in a small latent space; a random map, fixed per data set, turns latents
-into inputs. Breadth of such data keeps a meta-trained rule from over-fitting to one kind (README, Sources). Ours.
+into inputs. Breadth of such data keeps a meta-trained rule from over-fitting to one kind (CONTRIBUTING, Sources). Ours.
 """
 
 from __future__ import annotations

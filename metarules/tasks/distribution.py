@@ -1,6 +1,6 @@
 """The distribution of tasks a rule is meta-trained on: many families of data, always with permuted inputs.
 
-Source: Metz et al., ICLR 2019, section 4 (data sets and permutations sampled per task); breadth: README, Sources.
+Source: Metz et al., ICLR 2019, section 4 (data sets and permutations sampled per task); breadth: CONTRIBUTING, Sources.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import torch
 
-from metarules._checks import check_choice, check_generator, check_number
+from metarules._checks import check_choice, check_kind, check_number
 from metarules._random import whole_number
 from metarules.tasks.dataset import Dataset
 from metarules.tasks.families import FAMILIES, Draw
@@ -37,12 +37,10 @@ def draw_dataset(
 
     Raises:
         ValueError: an unknown split, a form that no family with a weight above 0 takes.
-        TypeError: form or generator of the wrong type.
     """
     check_choice("split", split, ("train", "validation"))
-    check_generator(generator)
     weights = {name: w for name, w in settings.weights.items() if split == "train" or FAMILIES[name].held_out}
-    return draw_from(weights, settings, _form(settings, form), split, generator)
+    return draw_from(weights, settings, form or settings.usual_form, split, generator)
 
 
 def draw_from(
@@ -101,11 +99,9 @@ def draw_tasks(
 
     Raises:
         ValueError: n or `per_dataset` below 1, a form that no family with a weight above 0 takes.
-        TypeError: an argument of the wrong type.
     """
     check_number("n", n, low=1, integer=True)
     check_number("per_dataset", per_dataset, low=1, integer=True)
-    check_generator(generator)
     tasks: list[Task] = []
     while len(tasks) < n:
         data = draw_dataset(settings, "train", generator, form)
@@ -125,19 +121,16 @@ def validation_tasks(settings: DistributionSettings, n: int, generator: torch.Ge
 
     Raises:
         ValueError: an unknown kind, n below 1.
-        TypeError: an argument of the wrong type.
     """
     check_choice("kind", kind, [name for name, family in FAMILIES.items() if family.held_out])
     check_number("n", n, low=1, integer=True)
-    check_generator(generator)
     drawn = (draw_from({kind: 1.0}, settings, settings.usual_form, "validation", generator) for _ in range(n))
     return stack_tasks([make_task(data, generator=generator) for data in drawn])
 
 
-def _checked(name: str, data: object, form: TaskForm) -> Dataset:
+def _checked(name: str, made: object, form: TaskForm) -> Dataset:
     """What a family returned, held to what it was asked for."""
-    if not isinstance(data, Dataset):
-        raise TypeError(f"family {name!r} returned a {type(data).__name__}; allowed: a Dataset")
+    data = check_kind(f"what family {name!r} returned", made, Dataset)
     found, asked = (*data.x.shape, data.n_classes), (form.n_examples, form.n_inputs, form.n_classes)
     if found != asked:
         here, there = (f"{n} x {n_inputs} in {classes} classes" for n, n_inputs, classes in (found, asked))
@@ -146,9 +139,3 @@ def _checked(name: str, data: object, form: TaskForm) -> Dataset:
     if fewest < least:
         raise ValueError(f"family {name!r} returned a class of {fewest} examples; allowed: {least} or more in each")
     return data
-
-
-def _form(settings: DistributionSettings, form: TaskForm | None) -> TaskForm:
-    if form is not None and not isinstance(form, TaskForm):
-        raise TypeError(f"form is {form!r}; allowed: None or a TaskForm, see draw_form")
-    return settings.usual_form if form is None else form

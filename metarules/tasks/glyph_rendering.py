@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metarules._checks import check_generator, check_names, check_number, check_pair
+from metarules._checks import check_names, check_number, check_pair
 from metarules._random import balanced_labels, log_uniform, uniform
 from metarules.tasks.glyph_atlas import CELL, CHARACTERS, FONTS, INK, glyph_atlas
 
@@ -51,8 +51,8 @@ class GlyphSettings:
 
 # Hardly bent: easy to read at 8x8, and about as hard to tell apart as handwritten digits (0.75 against 0.86).
 NEAT_GLYPHS = GlyphSettings(scale=(0.7, 0.95), shift=0.1, rotation=10.0, shear=0.15)
-# Breadth for meta-training: rules trained on clean glyphs alone soon over-fit to them (README, Sources). Inversion is a
-# matter of a whole task there: `dataclasses.replace(BROAD_GLYPHS, invert=1.0)`.
+# Breadth for meta-training: rules trained on clean glyphs alone soon over-fit to them (CONTRIBUTING, Sources).
+# Inversion is a matter of a whole task there: `dataclasses.replace(BROAD_GLYPHS, invert=1.0)`.
 BROAD_GLYPHS = GlyphSettings(gamma=(0.5, 1.6), blur=(0.0, 0.8), noise=(0.0, 0.15))
 
 
@@ -83,15 +83,14 @@ def render_glyphs(
 
     Raises:
         ValueError: an unknown or repeated character or font, n or size out of range.
-        TypeError: generator, n, size or settings of the wrong type.
     """
     letters = check_characters(characters)
     check_fonts(fonts)
     check_number("n", n, low=1, integer=True)
     check_number("size", size, low=MIN_SIZE, high=MAX_SIZE, integer=True)
-    if check_generator(generator).device.type != "cpu":
+    if generator.device.type != "cpu":
         raise ValueError(f"generator is on device {generator.device}; allowed: cpu, where glyphs are rendered")
-    settings = check_settings(settings)
+    settings = settings or GlyphSettings()
 
     atlas = glyph_atlas()
     labels = balanced_labels(n, len(letters), generator)
@@ -124,13 +123,6 @@ def check_characters(characters: Any) -> tuple[str, ...]:
     if len(set(letters)) < len(letters):
         raise ValueError(f"characters is {''.join(letters)!r}; allowed: no character twice")
     return letters
-
-
-def check_settings(settings: Any) -> GlyphSettings:
-    """Return the settings, or the default ones for None, else raise TypeError."""
-    if settings is not None and not isinstance(settings, GlyphSettings):
-        raise TypeError(f"settings is {settings!r}; allowed: None or GlyphSettings(...)")
-    return settings or GlyphSettings()
 
 
 def check_fonts(fonts: Any) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from metarules._checks import check_choice, check_generator, check_number
+from metarules._checks import check_choice, check_number
 from metarules._random import seeded
 from metarules.tasks.dataset import Dataset, register
 from metarules.tasks.glyph_atlas import CHARACTERS, FONTS, TRAIN_FONTS, VALIDATION_FONTS
@@ -63,17 +63,17 @@ _SPLITS = {
 }
 
 
-def glyph_split(name: str) -> GlyphSplit:
+def glyph_split(split: str) -> GlyphSplit:
     """Fonts and characters of one side of the split.
 
     Args:
-        name: "train" (16 fonts, 32 letters), "validation" (6 fonts of other families, the 20 other letters) or
+        split: "train" (16 fonts, 32 letters), "validation" (6 fonts of other families, the 20 other letters) or
             "all" (22 fonts, letters and digits).
 
     Raises:
         ValueError: an unknown name.
     """
-    return _SPLITS[check_choice("split", name, _SPLITS)]
+    return _SPLITS[check_choice("split", split, _SPLITS)]
 
 
 def draw_characters(n: int, generator: torch.Generator, characters: str | Sequence[str] = TRAIN_CHARACTERS) -> str:
@@ -86,11 +86,9 @@ def draw_characters(n: int, generator: torch.Generator, characters: str | Sequen
 
     Raises:
         ValueError: more characters wanted than can be told apart.
-        TypeError: generator or n of the wrong type.
     """
     letters = check_characters(characters)
     check_number("n", n, low=1, integer=True)
-    check_generator(generator)
     order = torch.randperm(len(letters), generator=generator, device=generator.device).tolist()
     drawn = _first_apart(letters[i] for i in order)
     if len(drawn) < n:
@@ -139,7 +137,6 @@ def glyphs(
 
     Raises:
         ValueError: an unknown split, character or font, or a number out of range.
-        TypeError: an option of the wrong type.
     """
     side = glyph_split(split)
     generator = seeded(seed)

@@ -9,7 +9,6 @@ endless source of classes: Lake, Salakhutdinov and Tenenbaum, Science 2015.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,17 +88,17 @@ _VALIDATION = HandwritingSplit((ARC, POLYLINE), (2, 3), (3, 4), broad=True, rest
 _SPLITS = {"train": (_TRAIN,), "validation": (_VALIDATION,), "all": (_TRAIN, _VALIDATION)}
 
 
-def handwriting_split(name: str) -> tuple[HandwritingSplit, ...]:
+def handwriting_split(split: str) -> tuple[HandwritingSplit, ...]:
     """The sides of the split that data sets are drawn from.
 
     Args:
-        name: "train" (one or two splines, a round pen), "validation" (two or three arcs or polylines, a broad pen,
+        split: "train" (one or two splines, a round pen), "validation" (two or three arcs or polylines, a broad pen,
             styles of another kind) or "all" (either).
 
     Raises:
         ValueError: an unknown name.
     """
-    return _SPLITS[check_choice("split", name, _SPLITS)]
+    return _SPLITS[check_choice("split", split, _SPLITS)]
 
 
 @register("handwriting")
@@ -127,25 +126,17 @@ def handwriting(
 
     Raises:
         ValueError: an unknown split, or a number out of range.
-        TypeError: an option of a wrong type.
     """
     sides = handwriting_split(split)
     generator = seeded(seed)
     check_number("n_classes", n_classes, low=2, high=MAX_CLASSES, integer=True)
     check_number("n", n, low=n_classes, integer=True)
     check_number("size", size, low=MIN_SIZE, high=MAX_SIZE, integer=True)
-    settings = _checked(settings)
+    settings = settings or HandwritingSettings()
     side = sides[whole_number(0, len(sides) - 1, generator)]
     images, labels, parameters = _write(side, settings, int(n), int(n_classes), int(size), generator)
     names = tuple(str(c) for c in range(n_classes))
     return Dataset("handwriting", images.flatten(1), labels, (int(size), int(size)), names, standardised(parameters))
-
-
-def _checked(settings: Any) -> HandwritingSettings:
-    """The settings, or the default ones for None, else TypeError."""
-    if settings is not None and not isinstance(settings, HandwritingSettings):
-        raise TypeError(f"settings is {settings!r}; allowed: None or HandwritingSettings(...)")
-    return settings or HandwritingSettings()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from metarules._checks import FLOATS, check_generator, check_number
+from metarules._checks import check_generator, check_number, check_size
 from metarules.tasks.dataset import Dataset
 from metarules.tasks.task import Task
 
@@ -34,15 +34,11 @@ def make_task(
         A task with x [*tasks, N, n], y [*tasks, N] and, where the data set has some, targets [*tasks, N, k].
 
     Raises:
-        TypeError: dataset, generator or dtype of the wrong type.
         ValueError: a task dimension below 1.
     """
-    if not isinstance(dataset, Dataset):
-        raise TypeError(f"dataset must be a Dataset, got {type(dataset).__name__}; see load_dataset")
-    if dtype not in FLOATS:
-        raise TypeError(f"dtype is {dtype}; allowed: {', '.join(map(str, FLOATS))}")
     for i, n in enumerate(tasks):
         check_number(f"tasks[{i}]", n, low=1, integer=True)
+    check_size("tasks", *tasks, *dataset.x.shape)
     n = dataset.x.shape[1]
     x = dataset.x.to(dtype)
     permutation = None
@@ -70,15 +66,11 @@ def stack_tasks(tasks: Sequence[Task]) -> Task:
         Targets stay where all tasks have equally many.
 
     Raises:
-        TypeError: something else than tasks.
         ValueError: none given, or tasks that do not agree.
     """
-    tasks = list(tasks)
     if not tasks:
         raise ValueError("tasks is empty; allowed: at least one Task")
     for i, task in enumerate(tasks):
-        if not isinstance(task, Task):
-            raise TypeError(f"tasks[{i}] must be a Task, got {type(task).__name__}")
         for what in ("shape", "dtype", "device"):
             if getattr(task.x, what) != getattr(tasks[0].x, what):
                 given, wanted = getattr(task.x, what), getattr(tasks[0].x, what)

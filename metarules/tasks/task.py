@@ -86,39 +86,39 @@ class Task:
         check_generator(generator)
         if batch_size == self.n_examples:
             return Batch(self.x, self.y)
-        keys = torch.rand(*self.y.shape, generator=generator, device=generator.device)
+        keys = torch.rand(*self.y.shape, generator=generator, device=generator.device, dtype=torch.float32)
         # the positions of the largest random keys are a random subset, at a quarter of the cost of a permutation
         rows = self._rows(keys.topk(batch_size, sorted=False).indices)
         return Batch(self._pick(self.x, rows), self._pick(self.y, rows))
 
-    def sample_labelled(self, per_class: int, generator: torch.Generator, n_sets: int = 2) -> tuple[Batch, ...]:
+    def sample_labelled(self, labels_per_class: int, generator: torch.Generator, n_sets: int = 2) -> tuple[Batch, ...]:
         """Draw labelled batches with equally many examples of every class; no example comes twice, in whichever batch.
 
         Args:
-            per_class: examples per class and batch, from 1.
+            labels_per_class: examples per class and batch, from 1.
             generator: a torch.Generator, on any device.
             n_sets: number of batches.
 
         Returns:
-            n_sets batches, x [*tasks, n_classes * per_class, n_0] and y [*tasks, n_classes * per_class], classes in
-            order; targets [*tasks, n_classes * per_class, k] where the task has some.
+            n_sets batches of n = n_classes * labels_per_class examples, classes in order: x [*tasks, n, n_0] and
+            y [*tasks, n]; targets [*tasks, n, k] where the task has some.
 
         Raises:
             ValueError: a class with too few examples, or a number below 1.
             TypeError: an argument of the wrong type.
         """
-        check_number("per_class", per_class, low=1, integer=True)
+        check_number("labels_per_class", labels_per_class, low=1, integer=True)
         check_number("n_sets", n_sets, low=1, integer=True)
         check_generator(generator)
         members, absent, rarest = self._members
-        if per_class * n_sets > rarest:
+        if labels_per_class * n_sets > rarest:
             raise ValueError(
-                f"per_class is {per_class} and n_sets {n_sets}, which takes {per_class * n_sets} examples of every "
-                f"class; allowed: per_class * n_sets up to {rarest}, the size of the rarest class"
+                f"labels_per_class is {labels_per_class}, for {n_sets} batches; allowed: up to {rarest // n_sets}, "
+                f"since the rarest class has {rarest} examples"
             )
-        keys = torch.rand(*members.shape, generator=generator, device=generator.device).to(members.device)
-        chosen = keys.masked_fill(absent, -1.0).topk(per_class * n_sets).indices
-        rows = members.gather(-1, chosen).unflatten(-1, (n_sets, per_class))  # [*tasks, classes, sets, per_class]
+        keys = torch.rand(*members.shape, generator=generator, device=generator.device, dtype=torch.float32)
+        chosen = keys.to(members.device).masked_fill(absent, -1.0).topk(labels_per_class * n_sets).indices
+        rows = members.gather(-1, chosen).unflatten(-1, (n_sets, labels_per_class))  # [*tasks, classes, sets, labels]
         return tuple(Batch(*self._gather(rows[..., i, :].flatten(-2))) for i in range(n_sets))
 
     def unpermute(self, values: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ class Task:
                 f"fraction is {fraction!r}, which leaves {first} and {self.n_examples - first} of {self.n_examples} "
                 "examples; allowed: fractions that leave at least one in each part"
             )
-        order = torch.rand(*self.y.shape, generator=generator, device=generator.device).argsort(-1)
+        order = torch.rand(*self.y.shape, generator=generator, device=generator.device, dtype=torch.float32).argsort(-1)
         return self._part(order[..., :first]), self._part(order[..., first:])
 
     def _part(self, index: Tensor) -> Task:

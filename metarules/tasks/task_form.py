@@ -1,6 +1,6 @@
 """Settings of the distribution of meta-training tasks, and the form that tasks side by side share.
 
-Source: Metz et al., ICLR 2019, section 4 (data sets and permutations sampled per task); breadth: README, Sources.
+Source: Metz et al., ICLR 2019, section 4 (data sets and permutations sampled per task); breadth: CONTRIBUTING, Sources.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from metarules._checks import check_generator, check_names, check_number, check_pair
+from metarules._checks import check_fields, check_names, check_number, check_pair
 from metarules._random import log_number, whole_number
 from metarules.tasks.families import FAMILIES, MAX_CLASSES, MOST_CLASSES, TaskForm
 from metarules.tasks.glyph_rendering import BROAD_GLYPHS, MAX_SIZE, MIN_SIZE, NEAT_GLYPHS, GlyphSettings
@@ -65,8 +65,7 @@ class DistributionSettings:
         check_number("n_classes", self.n_classes, low=2, high=MAX_CLASSES, integer=True)
         check_number("n_examples", self.n_examples, low=self.n_classes, integer=True)
         check_number("size", self.size, low=MIN_SIZE, high=MAX_SIZE, integer=True)
-        for name in ("usual_share", "inverted_share"):
-            check_number(name, getattr(self, name), low=0, high=1)
+        check_fields(self, "usual_share", "inverted_share", low=0, high=1)
         _check_whole_range("class_range", self.class_range, low=2, high=MOST_CLASSES)
         _check_whole_range("input_range", self.input_range, low=2, high=MAX_SIZE**2)
         check_number("clusters", self.clusters, low=1, high=10, integer=True)
@@ -110,7 +109,6 @@ def draw_form(settings: DistributionSettings, generator: torch.Generator) -> Tas
     Raises:
         TypeError: generator of the wrong type.
     """
-    check_generator(generator)
     usual, image = torch.rand(2, generator=generator).tolist()
     n_classes = _log_whole(*settings.class_range, generator)
     n_inputs = _log_whole(*settings.input_range, generator)

@@ -1,5 +1,6 @@
 """Rules: the contract, the paper's rule exactly (`PaperRule`), and our smaller neuron-local one (`LocalRule`)."""
 
+from metarules._arguments import guard as _guard
 from metarules.base_model import Batch as Batch
 from metarules.update_rule.anatomy import Contributions as Contributions
 from metarules.update_rule.anatomy import contributions as contributions
@@ -18,3 +19,5 @@ from metarules.update_rule.paper.rule import PaperRule as PaperRule
 from metarules.update_rule.paper.settings import PAPER_INPUTS as PAPER_INPUTS
 from metarules.update_rule.paper.settings import PaperRuleSettings as PaperRuleSettings
 from metarules.update_rule.terms import TERMS as TERMS
+
+_guard(__name__)

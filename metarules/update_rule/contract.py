@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from metarules._checks import check_examples, check_number, check_tensor
+from metarules._checks import check_examples, check_fields, check_kind, check_number, check_tensor, check_whole, shown
 from metarules.base_model import BaseModelState, check_input
 from metarules.base_model import Batch as Batch
 
@@ -29,7 +29,7 @@ class InnerSettings:
         bias_std: spread of the initial b.
     """
 
-    steps: int = 100  # the hand rule's recipe (README, Sources)
+    steps: int = 100  # the hand rule's recipe (CONTRIBUTING, Sources)
     batch_size: int = 200  # the hand rule's recipe
     weight_std: float = 0.01  # authors' code
     bias_std: float = 0.0  # the hand rule's recipe keeps b at 0
@@ -37,8 +37,7 @@ class InnerSettings:
     def __post_init__(self) -> None:
         check_number("steps", self.steps, low=0, integer=True)
         check_number("batch_size", self.batch_size, low=2, integer=True)
-        check_number("weight_std", self.weight_std, low=0)
-        check_number("bias_std", self.bias_std, low=0)
+        check_fields(self, "weight_std", "bias_std", low=0)
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class UpdateRule(nn.Module):
             TypeError: phi or x is not what it should be.
             ValueError: shapes, dtype or device do not fit, one example alone, NaN or infinity, labels missing.
         """
-        return self.step(phi, self.check(phi, batch))
+        return check_returned(self.step(phi, self.check(phi, batch)))
 
     def trace(self, phi: BaseModelState, batch: Batch | Tensor) -> Trace:
         """The same step with every intermediate kept. Arguments and errors as for calling the rule."""
@@ -136,7 +135,9 @@ class UpdateRule(nn.Module):
 
     def step_traced(self, phi: BaseModelState, batch: Batch) -> Trace:
         """`trace` on input already checked."""
-        raise NotImplementedError(f"{type(self).__name__} must define step_traced, which a trace is made of")
+        raise NotImplementedError(
+            f"{type(self).__name__} must define step, which returns phi, or step_traced, which returns a Trace"
+        )
 
     def init_extra(self, phi: BaseModelState, generator: torch.Generator | None = None) -> BaseModelState:
         """Add whatever tensors this rule carries along in `phi.extra` (a decoder, a read-out); none by default."""
@@ -164,8 +165,7 @@ class UpdateRule(nn.Module):
 
     def check(self, phi: BaseModelState, batch: Batch | Tensor) -> Batch:
         """Check a batch against phi and this rule; returns it with phi's task dimensions."""
-        if not isinstance(phi, BaseModelState):
-            raise TypeError(f"phi must be a BaseModelState, got {type(phi).__name__}")
+        check_kind("phi", phi, BaseModelState)
         if isinstance(batch, Tensor):
             batch = Batch(batch)
         if not isinstance(batch, Batch):
@@ -180,6 +180,17 @@ class UpdateRule(nn.Module):
             check_tensor("phi (against the rule's theta)", phi.layers[0].W, like=theta, finite=False)
         x = check_input(phi, batch.x)
         return Batch(x, check_labels(batch.y, x) if self.needs_labels else None)
+
+
+def check_returned(made: Any) -> BaseModelState:
+    """What a rule's step returned, if it is a phi.
+
+    Raises:
+        TypeError: anything else.
+    """
+    if not isinstance(made, BaseModelState):
+        raise TypeError(f"the rule's step returned {shown(made)}; allowed: phi, a BaseModelState")
+    return made
 
 
 def check_labels(y: Tensor | None, x: Tensor) -> Tensor:
@@ -198,9 +209,7 @@ def check_labels(y: Tensor | None, x: Tensor) -> Tensor:
     """
     if y is None:
         raise ValueError("batch.y is None; allowed: class numbers [*tasks, batch], since this rule is supervised")
-    if not isinstance(y, Tensor) or y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise TypeError(f"batch.y must be a tensor of whole numbers, got {getattr(y, 'dtype', type(y).__name__)}")
-    if y.ndim == 1 and y.shape[0] == x.shape[-2]:
+    if check_whole("batch.y", y).ndim == 1 and y.shape[0] == x.shape[-2]:
         y = y.expand(x.shape[:-1])
     if y.shape != x.shape[:-1]:
         raise ValueError(f"batch.y has shape {list(y.shape)}; allowed: {list(x.shape[:-1])}")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import ipywidgets as widgets
 
 from metarules._checks import check_choice
-from metarules._work import Progress, Stopped
 from metarules.base_model import BaseModelState
-from metarules.plots.gif import save_gif
 from metarules.studies.backward_weights import (
     STEPS,
     WAYS,
@@ -26,20 +22,19 @@ from metarules.update_rule.learned import LearnedRule
 from metarules.widgets.backward_weights_view import PANEL_LABELS, PANELS, WAY_LABELS
 from metarules.widgets.explorer import Explorer
 from metarules.widgets.own_data import fitted
-from metarules.widgets.parts import layer_menu, menu, number, wide
+from metarules.widgets.parts import layer_menu, number, wide
 
 
 class BackwardWeights(Explorer[BackwardRun]):
     """Six ways to treat V: play and scrub the turning of V to W, and how near signal and change come to backprop's.
 
     It opens at the last step of "V gets W's change", the paper's way. In sight: play, the step slider, the way, Reset.
-    In the fold: the layer, the number of steps, the spread of the initial weights, the seed, a film as GIF, and data
-    of the reader's own.
+    In the fold: the layer, the number of steps, the spread of the initial weights, the seed, a picture to save,
+    and data of the reader's own.
 
     CSS classes besides those of `Explorer`: `metarules-play`, `metarules-step-slider`, `metarules-way`,
     `metarules-reset`, `metarules-panel-weights`, `-turn`, `-angles`, `-backprop`, and in the fold `metarules-layer`,
-    `metarules-steps`, `metarules-spread`, `metarules-seed`, `metarules-gif-panel`, `metarules-gif-name`,
-    `metarules-gif`.
+    `metarules-steps`, `metarules-spread`, `metarules-seed`.
 
     Args:
         rule: the learned rule whose theta the first four ways use.
@@ -83,14 +78,9 @@ class BackwardWeights(Explorer[BackwardRun]):
         spread = widgets.FloatText(description="Spread of first W, V", continuous_update=False, **wide())
         self.spread_box = self.setting("spread", spread)
         self.seed_box = self.setting("seed", number("Base model seed"))
-        panels = [(text, name) for name, text in PANEL_LABELS.items()]
-        self.gif_panel = self.option("gif_panel", menu("Film of", panels, "turn"), lambda: None)
-        name = widgets.Text(description="GIF file", value="v_turns_to_w.gif", continuous_update=False, **wide())
-        self.gif_name = self.option("gif_name", name, lambda: None)
-        gif = self.button("Save the film as GIF", "gif", "Write the chosen picture, all steps", self._on_gif)
-        self.gif_button = gif
-        fold = [self.layer_menu, self.steps_box, self.spread_box, self.seed_box, self.gif_panel, self.gif_name, gif]
-        self.lay_out([play, slider, way_menu, reset], fold, "More: layer, initial weights, film as GIF, your own data")
+        saving = self.make_saving("v_turns_to_w.gif", "turn", PANEL_LABELS)
+        fold = [self.layer_menu, self.steps_box, self.spread_box, self.seed_box, *saving]
+        self.lay_out([play, slider, way_menu, reset], fold, "More: layer, initial weights, saving, your own data")
 
     # ---- what is shown, as numbers
 
@@ -116,24 +106,6 @@ class BackwardWeights(Explorer[BackwardRun]):
         self.set_quietly(self.steps_box, value=best["steps"])
         self.set_quietly(self.spread_box, value=best["spread"])
         self.recompute()
-
-    def _on_gif(self) -> None:
-        """Write a film, off the main thread."""
-        path, film = Path(self.gif_name.value), self.film(self._view, self.gif_panel.value)
-
-        def work(progress: Progress, stop: threading.Event) -> Path:
-            for frame in range(film.frames):
-                if stop.is_set():
-                    raise Stopped(f"stopped after {frame} of {film.frames} frames")
-                film.png(frame)
-                progress(frame + 1, film.frames)
-            return save_gif(film, path)
-
-        def done(written: Path) -> None:
-            kilobytes = written.stat().st_size / 1000
-            self.say(f"Wrote {written.name}: {film.frames} frames, {kilobytes:.0f} kB.")
-
-        self.start(f"Writing {path.name}", work, done, self.put_back)
 
     # ---- computing and telling
 

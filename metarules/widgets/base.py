@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import html
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import ipywidgets as widgets
@@ -86,7 +86,8 @@ class Controls(widgets.VBox):
 class Explorable(Controls):
     """Base class of the widgets: controls on top, a fold for the rest, a status line, panels of pictures.
 
-    CSS classes: `metarules-widget` (all of it), `metarules-status`, `metarules-progress`, `metarules-stop`,
+    CSS classes: `metarules-widget` (all of it), `metarules-controls` (those in sight, which stay there while the page
+    is scrolled to a picture further down), `metarules-status`, `metarules-progress`, `metarules-stop`,
     `metarules-panels`, `metarules-panel-NAME` (around each picture), `metarules-fold`.
 
     Args:
@@ -95,8 +96,9 @@ class Explorable(Controls):
 
     def __init__(self, panels: Sequence[str]) -> None:
         super().__init__()
-        self.last_error: BaseException | None = None  # what the status line last complained of, for a closer look
         self._worker = Worker(self.lock)
+        self._stays = {*vars(self), "_stays"}  # after `close`
+        self.last_error: BaseException | None = None  # what the status line last complained of, for a closer look
         width = round(PANEL[0] * DPI)
         self.panels = {name: marked(Picture(width=width), f"panel-{name}") for name in panels}
         self.status = marked(widgets.HTML(layout=widgets.Layout(flex="1 1 300px", min_width="200px")), "status")
@@ -125,13 +127,23 @@ class Explorable(Controls):
         """
         return self._worker.wait(timeout)
 
+    def close(self) -> None:
+        """Close for good: stop what is being computed, and let go of all parts, runs and pictures."""
+        if hasattr(self, "_stays"):  # ipywidgets also closes what was never quite made
+            self._worker.drop()
+            _close_parts(self, vars(self).values())
+            for name in set(vars(self)) - self._stays:
+                delattr(self, name)
+        super().close()
+        self.set_trait("children", ())  # no longer sent anywhere
+
     # ---- for subclasses: parts
 
     def lay_out(self, controls: Sequence[widgets.Widget], fold: Sequence[widgets.Widget], fold_title: str) -> None:
         """Put everything in its place: at most four controls in sight, the others in a fold."""
         self.children = [
             Keys(),
-            row(controls),
+            marked(row(controls), "controls"),
             marked(folded(fold, fold_title), "fold"),
             row([self.status, self.progress, self.stop_button]),
             marked(pictures(list(self.panels.values())), "panels"),
@@ -188,7 +200,8 @@ class Explorable(Controls):
                 problem = error
             self._show_work(False)
             if problem is not None:
-                put_back()
+                with suppress(Exception):  # the first problem is the one to speak of
+                    put_back()
             if isinstance(problem, Stopped):
                 self.say(f"{str(problem).capitalize()}. {self.kept()}")
             elif problem is not None:
@@ -217,3 +230,13 @@ class Explorable(Controls):
         if self._worker.busy:
             self._worker.stop()
             self.say("Stopping ...")
+
+
+def _close_parts(widget: widgets.Widget, others: Iterable[Any] = ()) -> None:
+    """Close every widget that a widget is made of, layouts and styles included, and those among `others`."""
+    for value in (*(getattr(widget, name) for name in widget.keys), *others):
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+        for part in parts:
+            if isinstance(part, widgets.Widget) and part.comm is not None:
+                _close_parts(part)
+                part.close()

@@ -11,7 +11,10 @@ import traitlets
 from torch import Tensor
 
 from metarules._work import Worker
+from metarules.plots.reading import SIZE, ReadingFilm
+from metarules.plots.style import DPI
 from metarules.studies.drawing import Followed, Follower
+from metarules.studies.planes import SHOWN
 from metarules.studies.trajectory import Exploration
 from metarules.tasks import Dataset, load_dataset
 from metarules.tasks.drawing import EXAMPLES, check_strokes, drawn_dataset, drawn_digit
@@ -31,7 +34,8 @@ class DigitPad(Controls):
     It opens with an example drawing. In sight: the canvas, the explorer's step slider once more, Clear, Example. In the
     fold: what the drawing is meant to be, Keep, and a button that lets the explorer learn on the digits and those kept.
 
-    CSS classes: `metarules-pad` (all of it), `metarules-canvas`, `metarules-pad-seen`, `metarules-pad-embedding`,
+    CSS classes: `metarules-pad` (all of it), `metarules-canvas`, `metarules-pad-seen`, `metarules-pad-reading`,
+    `metarules-pad-embedding`,
     `metarules-pad-status`, `metarules-pad-step`, `metarules-clear`, `metarules-example`, `metarules-pad-fold`, and in
     the fold `metarules-meant`, `metarules-keep`, `metarules-learn`.
 
@@ -40,13 +44,10 @@ class DigitPad(Controls):
         strokes: the drawing it opens with; None takes a stored example, a 7.
 
     Raises:
-        TypeError: another kind of widget.
         ValueError: an explorer without an embedding, strokes that are none.
     """
 
     def __init__(self, explorer: InnerLoopExplorer, strokes: Sequence[Sequence[Sequence[float]]] | None = None) -> None:
-        if not isinstance(explorer, InnerLoopExplorer):
-            raise TypeError(f"explorer is a {type(explorer).__name__}; allowed: an InnerLoopExplorer")
         if "embedding" not in explorer.panels:
             raise ValueError(f"explorer shows {', '.join(explorer.panels)}; allowed: one that shows an embedding")
         super().__init__(explorer.lock)
@@ -56,6 +57,7 @@ class DigitPad(Controls):
         self._worker = Worker(self.lock)
         self._followed: Followed | None = None
         self._shown: Exploration | None = None
+        self._film_of: Exploration | None = None
         self._examples = list(EXAMPLES)
         first = check_strokes(EXAMPLES[7] if strokes is None else strokes)
         self._make([line.tolist() for line in first])
@@ -63,9 +65,13 @@ class DigitPad(Controls):
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The live widget, and its pictures as they stand for readers without a kernel."""
-        left, right = read_png(self.seen.value), read_png(self.embedding.value)
-        width, height = left.width + 20 + right.width, max(left.height, right.height)
-        places = {(0, (height - left.height) // 2): left, (left.width + 20, 0): right}
+        seen, reading, right = (read_png(part.value) for part in (self.seen, self.reading, self.embedding))
+        width, height = reading.width + 20 + right.width, max(seen.height + reading.height, right.height)
+        places = {
+            ((reading.width - seen.width) // 2, 0): seen,
+            (0, seen.height): reading,
+            (reading.width + 20, 0): right,
+        }
         small = (width * 2 // 3, height * 2 // 3)
         return with_png(super()._repr_mimebundle_(**options), sheet((width, height), places, small))
 
@@ -106,6 +112,7 @@ class DigitPad(Controls):
     def _make(self, strokes: list[Any]) -> None:
         self.canvas = marked(Canvas(strokes=strokes), "canvas")
         self.seen = marked(Picture(width=SIDE), "pad-seen")
+        self.reading = marked(Picture(width=round(SIZE[0] * DPI)), "pad-reading")
         self.embedding = marked(Picture(), "pad-embedding")
         self.status = marked(widgets.HTML(layout=widgets.Layout(max_width=WIDTH)), "pad-status")
         self.slider = widgets.IntSlider(description="Inner step", layout=widgets.Layout(flex="1 1 320px"))
@@ -118,17 +125,19 @@ class DigitPad(Controls):
         fold = folded([self.meant, keep, learn], "More: keep drawings, learn with them")
         left = widgets.VBox([_caption("Draw here"), self.canvas])
         middle = widgets.VBox([_caption("What the network gets"), self.seen])
+        top = widgets.HBox([left, middle], layout=widgets.Layout(grid_gap="12px"))
         self.children = [
             Keys(),
             row([self.slider, clear, example]),
             marked(fold, "pad-fold"),
             self.status,
-            pictures([left, middle, self.embedding]),
+            pictures([widgets.VBox([top, self.reading]), self.embedding]),
         ]
         marked(self, "pad")
         marked(self.slider, "pad-step")
-        for name in ("max", "step", "value"):
-            traitlets.dlink((self.explorer.slider, name), (self.slider, name))
+        slider = self.explorer.slider
+        for name in ("max", "step", "value"):  # as it stands: by then it may have gone on to a recorded step
+            traitlets.dlink((slider, name), (self.slider, name), lambda _, name=name: getattr(slider, name))
         for name in ("value", "alt"):
             traitlets.dlink((self.explorer.panels["embedding"], name), (self.embedding, name))
         self.slider.observe(self.guarded(lambda _: self._on_slider()), names="value")
@@ -205,11 +214,23 @@ class DigitPad(Controls):
     def _mark(self, row: Tensor | None) -> None:
         self._shown = exploration = self.explorer.exploration
         readable = row is not None and self._readable
-        self._followed = self._follower(exploration).follow(row) if readable else None
+        self._followed = followed = self._follower(exploration).follow(row) if readable else None
+        if self._readable:
+            if self._film_of is not exploration:
+                self._film, self._film_of = _reading(exploration), exploration
+            self._film.follow(*(None, None) if followed is None else (followed.scores, followed.nearest))
         self.explorer.mark(self._followed)
         self._tell()
 
+    def _show_reading(self) -> None:
+        """Bars and nearest images at the step shown."""
+        self.reading.layout.display = None if self._readable else "none"
+        if self._readable:
+            with self.reading.hold_sync():
+                self.reading.value, self.reading.alt = self._film.png(self._frame), self._film.alt(self._frame)
+
     def _tell(self) -> None:
+        self._show_reading()
         if not self.canvas.strokes:
             self.say("An empty sheet: draw a digit, or press Example.")
         elif self._followed is None:
@@ -221,6 +242,11 @@ class DigitPad(Controls):
                 f"At step {self.explorer.step} your drawing (the star) is read as {best}; next best is {second}. "
                 f"Before learning it was read as {self._followed.read_as[0]}."
             )
+
+
+def _reading(e: Exploration) -> ReadingFilm:
+    images, labels = e.task.image(e.task.x).numpy(), e.task.y.numpy()
+    return ReadingFilm(images, labels, e.steps, e.task.n_classes, SHOWN)
 
 
 def _caption(text: str) -> widgets.HTML:

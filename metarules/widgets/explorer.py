@@ -18,7 +18,6 @@ A new one is a few lines: which films its panels show, what computes a run, its 
 
 from __future__ import annotations
 
-import bisect
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,15 +26,13 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 import ipywidgets as widgets
 
 from metarules._checks import check_names
-from metarules._work import Progress
+from metarules._work import Progress, usual
 from metarules.plots import Film
 from metarules.studies.example import Example, example_of
 from metarules.tasks import Task
-from metarules.widgets.base import Explorable
 from metarules.widgets.own_data import OwnData, Source
 from metarules.widgets.peek import Peek
-
-_PLAY_EVERY = 200  # milliseconds between frames: four pictures take about half of it on a slow laptop
+from metarules.widgets.saving import Saving
 
 Run = TypeVar("Run")
 Panels = Mapping[str, tuple[Callable[[Run, Any], Film], str | None]]
@@ -58,15 +55,15 @@ class View(Generic[Run]):
     films: dict[tuple[str, Hashable], Film] = field(default_factory=dict)
 
 
-class Explorer(Explorable, Generic[Run]):
+class Explorer(Saving, Generic[Run]):
     """Base class: a run is computed with the settings, and a slider moves through its frames.
 
     A subclass calls `begin`, makes its controls, and ends with `lay_out`; it writes `sentence` and `kept`. A change of
     a `setting` computes another run, off the main thread; a change of an `option` draws other pictures of the same run;
     Reset goes back to how it opened.
 
-    CSS classes besides those of `Explorable`, where the controls are used: `metarules-play`, `metarules-step-slider`,
-    `metarules-step`, `metarules-reset`, `metarules-peek`, and those of `OwnData`.
+    CSS classes besides those of `Saving`, where the controls are used: `metarules-reset`, `metarules-peek`, and those
+    of `OwnData`.
 
     Args:
         panels: panel -> (the function of a run and an option that makes its film, the name of the option or None), in
@@ -77,6 +74,7 @@ class Explorer(Explorable, Generic[Run]):
     """
 
     dotted: ClassVar[Sequence[str]] = ()  # panels whose films have dots (`Film.clouds`): see `example_behind`
+    invites: ClassVar[str] = "Click a dot to see which one it is."
     runs_kept: ClassVar[int] = 1  # besides the first; more make going back no work, at about 20 MB of films each
 
     def __init__(
@@ -89,9 +87,9 @@ class Explorer(Explorable, Generic[Run]):
         self._settings: dict[str, Any] = {}  # name -> control
         self._options: dict[str, Any] = {}
         self._opening: dict[str, Any] = {}  # option -> its value when this opened
-        self._step_controls: list[Any] = []  # the controls that stand at the step shown
         self._views: dict[Hashable, View[Run]] = {}
-        self._frame = 0
+        self._every = dict(self.panels)  # those that stand in sight are `panels`
+        self._curves: set[str] = set()  # panels that answer a click by going to its step
 
     # ---- what is shown
 
@@ -99,15 +97,6 @@ class Explorer(Explorable, Generic[Run]):
     def run(self) -> Run:
         """What was computed, with everything that is drawn of it."""
         return self._view.run
-
-    @property
-    def step(self) -> int:
-        """The inner step shown; set it to move there (to the last recorded step before it)."""
-        return self.steps_of(self.run)[self._frame]
-
-    @step.setter
-    def step(self, step: int) -> None:
-        self.guarded(self.go)(step)
 
     @property
     def on_data(self) -> str:
@@ -178,6 +167,11 @@ class Explorer(Explorable, Generic[Run]):
         """The steps of a run's frames, rising; by default `run.steps`."""
         return cast(Any, run).steps
 
+    @property
+    def places(self) -> Sequence[int]:
+        """As `Frames.places`."""
+        return self.steps_of(self.run)
+
     def more_state(self) -> dict[str, Any]:
         """What `as_code` writes besides settings and options, or otherwise than they stand: literals, for `restore`."""
         return {}
@@ -194,6 +188,10 @@ class Explorer(Explorable, Generic[Run]):
         """What the controls say of a run computed with these settings: a None has become a number."""
         return {**settings, "steps": self.steps_of(run)[-1]} if "steps" in settings else settings
 
+    def panels_of(self, view: View[Run]) -> Sequence[str]:
+        """The panels that show a run, in reading order; by default all."""
+        return list(self._every)
+
     def option_of(self, view: View[Run], panel: str) -> Hashable:
         """The option of a panel: by default what the control says that its entry names."""
         name = self._panels[panel][1]
@@ -203,7 +201,7 @@ class Explorer(Explorable, Generic[Run]):
 
     def begin(self, **settings: Any) -> None:
         """Compute what this opens with, at once."""
-        self._first = self._view = self.compute_view(settings, None if self.data is None else self.data.wanted)
+        self._first = self._view = usual()(self.compute_view)(settings, None if self.data is None else self.data.wanted)
 
     def setting(self, name: str, control: Any, callback: Callable[[], None] | None = None) -> Any:
         """A control that a run depends on; its value reaches `compute` as NAME, its CSS class is `metarules-NAME`.
@@ -218,28 +216,6 @@ class Explorer(Explorable, Generic[Run]):
         self._options[name], self._opening[name] = control, control.value
         return self.control(control, name.replace("_", "-"), callback or self.redraw)
 
-    def make_play(self) -> Any:
-        """Plays the frames."""
-        self.play = self.control(
-            widgets.Play(interval=_PLAY_EVERY, show_repeat=False), "play", lambda: self.go(self.play.value)
-        )
-        self._step_controls.append(self.play)
-        return self.play
-
-    def make_slider(self, text: str = "Inner step", name: str = "step-slider", **style: Any) -> Any:
-        """Moves through the frames."""
-        style = style or {"layout": widgets.Layout(flex="1 1 320px")}
-        slider = widgets.IntSlider(description=text, **style)
-        self.slider = self.control(slider, name, lambda: self.go(self.slider.value))
-        self._step_controls.append(self.slider)
-        return self.slider
-
-    def make_step_button(self) -> Any:
-        """Goes one frame on."""
-        tip = "One recorded step on; from the end to the start"
-        self.step_button = self.button("Step", "step", tip, self.next_frame)
-        return self.step_button
-
     def make_reset_button(self) -> Any:
         """Goes back to how this opened."""
         self.reset_button = self.button("Reset", "reset", "Everything back to how this opened", self.reset)
@@ -248,14 +224,13 @@ class Explorer(Explorable, Generic[Run]):
     def lay_out(self, controls: Sequence[widgets.Widget], fold: Sequence[widgets.Widget], fold_title: str) -> None:
         """Put everything in its place, the reader's data last in the fold, and show what `begin` computed."""
         own = [] if self.data is None else [self.data.controls()]
-        super().lay_out(controls, [*fold, *own], fold_title)
-        self._peek = Peek()
-        for name in (clickable := [name for name in self.dotted if name in self.panels]):
-            self.panels[name].clickable = True
-            self.panels[name].observe(self.guarded(lambda _, name=name: self._on_dot(name)), names="clicked")
-        if clickable:
+        super().lay_out(controls, [*fold, *self.speeds, *own], fold_title)
+        self._peek = Peek(self.invites)
+        if dotted := [name for name in self.dotted if name in self.panels]:
             *above, pictures = self.children
             self.children = [*above, self._peek, pictures]
+        for name in dotted:
+            self._answer_clicks(name, self._on_dot)
         self.open_view(self._first)
 
     # ---- what controls do
@@ -282,12 +257,14 @@ class Explorer(Explorable, Generic[Run]):
             self.data.back()
         for name, value in self._opening.items():
             self.set_quietly(self._options[name], value=value)
+        for control, value in self.resting:
+            self.set_quietly(control, value=value)
         self.open_view(self._first)
 
     def recompute(self) -> None:
         """Show what the controls ask for: kept already, or computed off the main thread."""
         settings, source = self.read_controls(), None if self.data is None else self.data.wanted
-        self._stop_playing()
+        self.stop_playing()
         if (known := self._views.get(_key(settings, source))) is not None:
             self.drop_work()
             self.open_view(known)
@@ -321,36 +298,24 @@ class Explorer(Explorable, Generic[Run]):
 
     def open_view(self, view: View[Run]) -> None:
         """Show a run, and let the controls say how it was made."""
-        frame, places = self.first_frame(view), self.steps_of(view.run)
+        frame = self.first_frame(view)
         self._view = view
         self._peek.clear()
         self.progress.value = 0.0  # where the bar last stood depends on the clock, and a notebook stores it
         self._views[_key(view.settings, view.source)] = view
         while len(self._views) > self.runs_kept:
             self._views.pop(next(iter(self._views)))
-        for control in self._step_controls:
-            # from 0: the browser rounds a value that is no multiple of the new stride, and sends it back
-            self.set_quietly(control, value=0, max=places[-1], step=places[1] - places[0])
-        self._stop_playing()
+        if list(self.panels) != (shown := list(self.panels_of(view))):
+            self.panels = {name: self._every[name] for name in shown}
+            self.children[-1].children = list(self.panels.values())
+        for name in self._panels:
+            if name in self.panels and name not in self._curves and self.film(view, name).step_axes is not None:
+                self._curves.add(name)
+                self._answer_clicks(name, self._on_curve)
+        self.stop_playing()
+        self.fit_controls()
         self.put_back()
         self.show_frame(frame)
-
-    def go(self, step: int) -> None:
-        """Show the recorded step that comes first on the way to another, so that a key moves on where some lack."""
-        places = self.steps_of(self.run)
-        frame = bisect.bisect_left(places, step) if step > self.step else bisect.bisect_right(places, step) - 1
-        self.show_frame(min(max(frame, 0), len(places) - 1))
-
-    def next_frame(self) -> None:
-        """Show the next frame, after the last one the first."""
-        self.show_frame((self._frame + 1) % len(self.steps_of(self.run)))
-
-    def show_frame(self, frame: int) -> None:
-        """Show a frame of the run."""
-        self._frame = frame
-        for control in self._step_controls:
-            self.set_quietly(control, value=self.step)
-        self.redraw()
 
     def redraw(self) -> None:
         """Show all panels at the frame and with the options chosen, and say what is shown."""
@@ -365,7 +330,7 @@ class Explorer(Explorable, Generic[Run]):
 
     def draw(self, view: View[Run], frame: int) -> dict[str, tuple[bytes, str]]:
         """PNG and alternative text of every panel at a frame; a film is made when first needed."""
-        return {name: self.picture(view, name, frame) for name in self.panels}
+        return {name: self.picture(view, name, frame) for name in self.panels_of(view)}
 
     def picture(self, view: View[Run], panel: str, frame: int) -> tuple[bytes, str]:
         """PNG and alternative text of a panel at a frame."""
@@ -379,6 +344,14 @@ class Explorer(Explorable, Generic[Run]):
             view.films[panel, option] = self._panels[panel][0](view.run, option)
         return view.films[panel, option]
 
+    def shown_film(self, panel: str) -> tuple[Film, int]:
+        """As `Saving.shown_film`."""
+        return self.film(self._view, panel), self.place_in_film()
+
+    def _answer_clicks(self, panel: str, answer: Callable[[str], None]) -> None:
+        self._every[panel].clickable = True
+        self._every[panel].observe(self.guarded(lambda _: answer(panel)), names="clicked")
+
     def _on_dot(self, panel: str) -> None:
         """Show the example behind the dot that was clicked."""
         film, place = self.film(self._view, panel), self.panels[panel].clicked[:2]
@@ -386,14 +359,13 @@ class Explorer(Explorable, Generic[Run]):
         found = None if dot is None else self.example_behind(panel, dot)
         self._peek.show(example_of(*found) if isinstance(found, tuple) else found)
 
+    def _on_curve(self, panel: str) -> None:
+        """Go to the step that was clicked."""
+        self.go_by_click(self.film(self._view, panel), *self.panels[panel].clicked[:2])
+
     def place_in_film(self) -> int:
         """The frame of the films that is shown: by default that of the run."""
         return self._frame
-
-    def _stop_playing(self) -> None:
-        for control in self._step_controls:
-            if isinstance(control, widgets.Play):
-                self.set_quietly(control, playing=False)
 
 
 def _key(settings: Mapping[str, Any], source: Source | None) -> Hashable:

@@ -46,7 +46,7 @@ class FilmPlayer(widgets.VBox):
         self.slider = marked(slider, "film-slider")
         for control in (self.play, self.slider):
             control.observe(lambda change: self._go(change["new"]), names="value")
-        controls = widgets.HBox([self.play, self.slider], layout=widgets.Layout(max_width=WIDTH))
+        controls = marked(widgets.HBox([self.play, self.slider], layout=widgets.Layout(max_width=WIDTH)), "controls")
         self.children = [Keys(), controls, self.picture]
         marked(self, "film")
         self._go(last)

@@ -16,10 +16,11 @@ from metarules.studies.trajectory import Exploration, explore, explore_beside
 from metarules.tasks import Task
 from metarules.update_rule import UpdateRule
 from metarules.widgets.explorer import Explorer, Panels, View
-from metarules.widgets.inner_loop_view import PANELS, PANELS_BESIDE, inputs_name
+from metarules.widgets.inner_loop_view import ALONE, BESIDE, PANELS, inputs_name
 from metarules.widgets.own_data import fitted
 from metarules.widgets.parts import layer_menu, menu, number, wide
 
+_NOBODY = ""  # in the menu of B; a menu shows no entry whose value is None
 _QUICK_STEPS = 400  # at most, unless asked for more: a hand-written rule answers within two seconds
 
 
@@ -28,16 +29,17 @@ class InnerLoopExplorer(Explorer[Exploration]):
 
     It opens at the last step, with the state before learning beside it. In sight: play, the step slider, Step, Reset.
     In the fold: the rule, the number of steps, the seed of the base model and its batches, the layer whose W and V are
-    shown, whether classes are coloured, whether filters share one scale.
+    shown, whether classes are coloured, whether filters share one scale, a picture to save, the speed of play.
 
-    With `beside` it shows two rules, A and B, on the same data from the same seed: a column for each, their accuracy in
-    one picture, and the classes one by one. The menus of both rules are then in sight, Step and Reset in the fold.
+    With a second rule it shows two, A and B, on the same data from the same seed: a column for each, their accuracy in
+    one picture, and the classes one by one. The fold has a menu for B; where it opens with `beside`, the menus of both
+    rules are in sight, Step and Reset in the fold.
 
     CSS classes besides those of `Explorer`: `metarules-play`, `metarules-step-slider`, `metarules-step`,
     `metarules-reset`, `metarules-panel-embedding`, `-filters`, `-alignment`, `-accuracy`, and in the fold
-    `metarules-rule`, `metarules-steps`, `metarules-seed`, `metarules-layer`, `metarules-classes`, `metarules-scale`.
-    With two rules also `metarules-beside`, `metarules-panel-embedding-b`, `-filters-b`, `-classes`, and neither
-    `metarules-panel-alignment` nor `metarules-layer`.
+    `metarules-rule`, `metarules-beside`, `metarules-steps`, `metarules-seed`, `metarules-layer`, `metarules-classes`,
+    `metarules-scale`. With two rules also `metarules-panel-embedding-b`, `-filters-b`, `-classes`, and no
+    `metarules-panel-alignment`; where it opens with `beside`, no `metarules-layer`.
 
     Args:
         rule: the rule to open with, or its name (see `get_rule`).
@@ -54,7 +56,6 @@ class InnerLoopExplorer(Explorer[Exploration]):
     """
 
     _films: ClassVar[Panels[Any]] = PANELS
-    _films_beside: ClassVar[Panels[Any] | None] = PANELS_BESIDE
     dotted: ClassVar[Sequence[str]] = ("embedding", "embedding-b")
     _fold_title: ClassVar[str] = "More: rule, seed, pictures, your own data"
 
@@ -69,27 +70,27 @@ class InnerLoopExplorer(Explorer[Exploration]):
         seed: int = 0,
         beside: UpdateRule | str | None = None,
     ) -> None:
-        if beside is not None and self._films_beside is None:
-            raise ValueError(f"beside is given; allowed for {type(self).__name__}: None, since it shows one rule")
-        films = self._films if beside is None or self._films_beside is None else self._films_beside
-        super().__init__(films, self._learned, task)
+        super().__init__(self._films, self._learned, task)
         self._sizes, self._steps = sizes, steps
         first = as_rule(rule)
         label, others = first.menu_label, rules_beside(first) if rules is None else rules
         self._rules = {label: first} | {**others, label: first}  # the first stands on top of the menu
         self._star: tuple[Exploration, Followed] | None = None
-        second = {} if beside is None else {"beside": self._add_rule(as_rule(beside))}
-        self.begin(rule=label, **second, steps=self._usual_steps(label), seed=seed)
+        second = _NOBODY if beside is None else self._add_rule(as_rule(beside))
+        self._two = beside is not None  # the menus of both rules are in sight
+        self.begin(rule=label, beside=second, steps=self._usual_steps(label), seed=seed)
         names, title = list(self._rules), self._fold_title
         sight, fold = [self.make_play(), self.make_slider()], [self.make_step_button(), self.make_reset_button()]
-        column = wide(60, 440) if second else {}  # the menu of each rule stands over its column
-        rule_menu = menu("Rule A" if second else "Rule", names, label, **column)
+        column = wide(60, 440) if self._two else {}  # the menu of each rule stands over its column
+        rule_menu = menu("Rule A" if self._two else "Rule", names, label, **column)
         self.rule_menu = self.setting("rule", rule_menu, self._on_rule)
-        if second:
-            self.beside_menu = self.setting("beside", menu("Rule B", names, second["beside"], **column))
+        entries = names if self._two else [("nothing", _NOBODY), *((name, name) for name in names)]
+        text = "Rule B" if self._two else "Beside it, as B"
+        self.beside_menu = self.setting("beside", menu(text, entries, second, **column))
+        if self._two:
             sight, title = [self.rule_menu, self.beside_menu, *sight], "More: steps, seed, pictures, your own data"
         else:
-            sight, fold = [*sight, *fold], [self.rule_menu]
+            sight, fold = [*sight, *fold], [self.rule_menu, self.beside_menu]
         self.steps_box = self.setting("steps", number("Inner steps"))
         self.seed_box = self.setting("seed", number("Base model seed"))
         self.lay_out(sight, [*fold, self.steps_box, self.seed_box, *self._more_controls()], title)
@@ -119,7 +120,7 @@ class InnerLoopExplorer(Explorer[Exploration]):
     @property
     def beside_name(self) -> str | None:
         """What the menu calls rule B; None where one rule is shown."""
-        return self._view.settings.get("beside")
+        return self._view.settings.get("beside") or None
 
     @property
     def accuracy_beside(self) -> float | None:
@@ -155,12 +156,12 @@ class InnerLoopExplorer(Explorer[Exploration]):
 
     def _more_controls(self) -> list[Any]:
         """The rest of the fold."""
-        layer = [self._layer_control()] if "alignment" in self.panels else []
+        layer = [] if self._two else [self._layer_control()]
         classes = widgets.Checkbox(description="Colour the classes", value=True, indent=False)
         self.classes_box = self.option("classes", classes)
         scale = widgets.Checkbox(description="Filters share one scale", value=False, **wide())
         self.scale_box = self.option("scale", scale)
-        return [*layer, self.classes_box, self.scale_box]
+        return [*layer, self.classes_box, self.scale_box, *self.make_saving("embedding.png", "embedding")]
 
     def _on_rule(self) -> None:
         self.set_quietly(self.steps_box, value=self._usual_steps(self.rule_menu.value))
@@ -173,6 +174,10 @@ class InnerLoopExplorer(Explorer[Exploration]):
     def example_behind(self, panel: str, dot: int) -> tuple[Task, int]:
         """As `Explorer.example_behind`: the dots of both rules are the same examples."""
         return self.run.task, int(self.run.dots[dot])
+
+    def panels_of(self, view: View[Exploration]) -> Sequence[str]:
+        """As `Explorer.panels_of`: those of one rule or of two."""
+        return ALONE if view.run.beside is None else BESIDE
 
     def option_of(self, view: View[Exploration], panel: str) -> Hashable:
         """As `Explorer.option_of`; the embedding has a star besides, on the trajectory it was followed along."""
@@ -187,7 +192,7 @@ class InnerLoopExplorer(Explorer[Exploration]):
         self,
         task: Task,
         rule: str,
-        beside: str | None = None,
+        beside: str = _NOBODY,
         *,
         progress: Progress | None,
         stop: threading.Event | None,
@@ -195,16 +200,28 @@ class InnerLoopExplorer(Explorer[Exploration]):
     ) -> Exploration:
         settings |= {"sizes": fitted(self._sizes, task), "progress": progress, "stop": stop}
         first = self._rules[rule].for_classes(task.n_classes)
-        if beside is None:
+        if beside == _NOBODY:
             return self._explore(first, task, **settings)
-        return explore_beside(first, self._rules[beside].for_classes(task.n_classes), task, **settings)
+        other = self._rules[beside].for_classes(task.n_classes)
+        known = self._known(task, rule, settings)
+        return explore_beside(first, other, task, first=known, study=self._explore, **settings)
+
+    def _known(self, task: Task, rule: str, settings: Mapping[str, Any]) -> Exploration | None:
+        """What is kept of a rule's work with these settings: only B is taught if only B is another."""
+        for view in list(self._views.values()):
+            same = all(
+                view.settings[name] == settings[name] for name in view.settings if name not in ("rule", "beside")
+            )
+            if same and view.settings["rule"] == rule and view.run.task is task:
+                return view.run
+        return None
 
     def _explore(self, rule: UpdateRule, task: Task, **settings: Any) -> Exploration:
         return explore(rule, task, **settings)
 
     def work_label(self, settings: Mapping[str, Any]) -> str:
         """Which rule is at work, or which two."""
-        return f"Learning with {' and '.join(settings[name] for name in ('rule', 'beside') if name in settings)}"
+        return f"Learning with {' and '.join(settings[name] for name in ('rule', 'beside') if settings.get(name))}"
 
     def sentence(self) -> str:
         """What is shown, in words and numbers."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from metarules.plots import AccuracyFilm, AlignmentFilm, EmbeddingFilm, Film, FilterFilm
 from metarules.plots.beside import ClassesFilm, TwoAccuraciesFilm
 from metarules.studies.drawing import Followed
@@ -36,9 +40,9 @@ def alignment(e: Exploration, layer: int) -> Film:
     return AlignmentFilm(e.cosines, *e.weights(layer), e.steps, layer, e.changes_V)
 
 
-def accuracy(e: Exploration, _: None) -> Film:
-    """Few-shot accuracy, beside that of the inputs and of the base model before learning."""
-    return AccuracyFilm(e.accuracies, e.steps, _level(e), LABELS_PER_CLASS)
+def accuracy(e: Exploration, _: None, earlier: tuple[str, Sequence[int], np.ndarray] | None = None) -> Film:
+    """Few-shot accuracy, beside that of the inputs and of the base model before learning, and an `earlier` curve."""
+    return AccuracyFilm(e.accuracies, e.steps, _level(e), LABELS_PER_CLASS, earlier)
 
 
 def _level(e: Exploration) -> dict[str, float]:
@@ -46,23 +50,30 @@ def _level(e: Exploration) -> dict[str, float]:
     return {inputs_name(e).replace(" ", "\n"): e.raw_accuracy, "before\nlearning": float(e.accuracies[0].mean())}
 
 
-PANELS: Panels[Exploration] = {  # in reading order
-    "embedding": (embedding, "classes"),
-    "filters": (filters, "scale"),
-    "alignment": (alignment, "layer"),
-    "accuracy": (accuracy, None),
-}
-
+ALONE = ("embedding", "filters", "alignment", "accuracy")  # in reading order
+BESIDE = ("embedding", "embedding-b", "filters", "filters-b", "accuracy", "classes")  # A on the left, B on the right
 _ALIKE, _FILTERS = "which ones look alike", "first-layer filters"
-PANELS_BESIDE: Panels[Exploration] = {  # two rules: A in the left column, B in the right one
-    "embedding": (lambda e, option: embedding(e, option, title=f"A: {_ALIKE}"), "classes"),
+
+
+def _title(e: Exploration, words: str) -> dict[str, str]:
+    """The heading of A's pictures, where there are B's as well."""
+    return {} if e.beside is None else {"title": f"A: {words}"}
+
+
+def _accuracies(e: Exploration, _: None) -> Film:
+    """Few-shot accuracy of one rule or of two."""
+    if e.beside is None:
+        return accuracy(e, None)
+    return TwoAccuraciesFilm(e.accuracies, e.beside.accuracies, e.steps, _level(e), LABELS_PER_CLASS)
+
+
+PANELS: Panels[Exploration] = {  # of one rule: those of ALONE; of two: those of BESIDE
+    "embedding": (lambda e, option: embedding(e, option, **_title(e, _ALIKE)), "classes"),
     "embedding-b": (lambda e, coloured: embedding(_b(e), (coloured, None), title=f"B: {_ALIKE}"), "classes"),
-    "filters": (lambda e, common: filters(e, common, title=f"A: {_FILTERS}"), "scale"),
+    "filters": (lambda e, common: filters(e, common, **_title(e, _FILTERS)), "scale"),
     "filters-b": (lambda e, common: filters(_b(e), common, title=f"B: {_FILTERS}"), "scale"),
-    "accuracy": (
-        lambda e, _: TwoAccuraciesFilm(e.accuracies, _b(e).accuracies, e.steps, _level(e), LABELS_PER_CLASS),
-        None,
-    ),
+    "alignment": (alignment, "layer"),
+    "accuracy": (_accuracies, None),
     "classes": (lambda e, _: ClassesFilm(e.class_accuracies, _b(e).class_accuracies, e.steps), None),
 }
 

@@ -1,4 +1,7 @@
-"""What ipywidgets leaves out for readers without a mouse or without sight: keys, a ring of focus, names."""
+"""What ipywidgets leaves out for readers without a mouse or without sight: keys, a ring of focus, names.
+
+And for those with a small window: controls that stay in sight while the page is scrolled to a picture far below.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,12 @@ _CSS = """
 :is(button, select, input, [role="slider"], [role="button"], [role="textbox"]):focus-visible {
   outline: 2px solid var(--jp-ui-font-color0, #1f2328) !important;
   outline-offset: 2px;
+}
+.metarules-controls { position: sticky; top: 0; z-index: 5; background: var(--jp-layout-color0, white); }
+/* An ancestor that hides or scrolls what sticks out would be the window that the controls stick to. */
+:is(.metarules-widget, .metarules-film, .metarules-controls) { overflow: visible !important; }
+:is(.jp-OutputArea, .jp-OutputArea-child, .jp-OutputArea-output):has(.metarules-controls) {
+  overflow: visible !important;
 }
 """
 # The views of a widget come one by one, later than this one: an observer tends to each as it comes, and to each fold

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 from metarules.plots.answering_filters import AnsweringFiltersFilm
@@ -17,7 +18,7 @@ from metarules.update_rule import UpdateRule
 from metarules.widgets.explorer import Panels, View
 from metarules.widgets.inner_loop import InnerLoopExplorer
 from metarules.widgets.inner_loop_view import inputs_name
-from metarules.widgets.layers_view import PANELS, labels_of
+from metarules.widgets.layers_view import ALONE, BESIDE, PANELS, labels_of
 from metarules.widgets.parts import menu, number
 from metarules.widgets.picture import one_above, side_by_side, with_png
 
@@ -28,10 +29,12 @@ class LayersExplorer(InnerLoopExplorer):
     """Play, step through, scrub and reset the inner loop; click a dot or a thumbnail, and see that example everywhere.
 
     In sight and in the fold as in `InnerLoopExplorer`, besides: the batch size, the example that is followed (by its
-    number, for those who do not click), and whether one class alone is coloured.
+    number, for those who do not click), and whether one class alone is coloured. Of two rules it shows the layers of
+    each, and their accuracies.
 
     CSS classes besides those of `InnerLoopExplorer`: `metarules-panel-layers`, `-neighbours`, and in the fold
-    `metarules-batch`, `metarules-example`, `metarules-only`. It has no `metarules-classes` and `metarules-scale`.
+    `metarules-batch`, `metarules-example`, `metarules-only`; with two rules `metarules-panel-layers-b`, `-accuracy-b`.
+    It has no `metarules-classes` and `metarules-scale`.
 
     Args:
         as `InnerLoopExplorer`; base models of at most 5 layers.
@@ -41,8 +44,11 @@ class LayersExplorer(InnerLoopExplorer):
     """
 
     _films: ClassVar[Panels[Any]] = PANELS
-    _films_beside: ClassVar[Panels[Any] | None] = None
     _fold_title: ClassVar[str] = "More: rule, steps, batch size, seed, what to follow, your own data"
+
+    def panels_of(self, view: View[Exploration]) -> Sequence[str]:
+        """As `Explorer.panels_of`: those of one rule or of two."""
+        return ALONE if view.run.beside is None else BESIDE
 
     # ---- what is shown, as numbers
 
@@ -86,11 +92,13 @@ class LayersExplorer(InnerLoopExplorer):
         example = self.control(number("Follow example", self.example), "example", self._on_example)
         self.example_box = example
         self.only_menu = self.option("only", menu("Colour", self._classes(), _ALL), self._on_only)
-        self.panels["layers"].width = round(WIDTH * DPI)
-        for name in ("layers", "neighbours"):
+        for name in ("layers", "layers-b"):
+            self.panels[name].width = round(WIDTH * DPI)
+        for name in ("layers", "layers-b", "neighbours"):
             self.panels[name].clickable = True
             self.panels[name].observe(self.guarded(lambda change, name=name: self._on_click(name)), names="clicked")
-        return [self.batch_box, self._layer_control(), self.example_box, self.only_menu]
+        saving = self.make_saving("layers.png", "layers")
+        return [self.batch_box, self._layer_control(), self.example_box, self.only_menu, *saving]
 
     def _classes(self) -> list[tuple[str, int]]:
         """The menu of classes, for the data that are shown."""
@@ -159,7 +167,7 @@ class LayersExplorer(InnerLoopExplorer):
         batch = settings.pop("batch", None)
         if self.data is not None and not self.data.shown.holds(task):
             batch = None  # other data may be fewer: whatever the rule recommends for them
-        return explore_layers(rule, task, batch_size=batch, **settings)
+        return explore_layers(rule, task, **{**settings, "batch_size": batch or settings.get("batch_size")})
 
     def resolved(self, run: Exploration, settings: dict[str, Any]) -> dict[str, Any]:
         """As `Explorer.resolved`; the batch size too has become a number."""
@@ -181,6 +189,9 @@ class LayersExplorer(InnerLoopExplorer):
         cast(NeighboursFilm, self.film(view, "neighbours")).follow(dot)
         cast(AnsweringFiltersFilm, self.film(view, "filters")).follow(dot)
         cast(LayerAccuracyFilm, self.film(view, "accuracy")).follow(int(labels[dot]))
+        if view.run.beside is not None:
+            cast(LayerCloudsFilm, self.film(view, "layers-b")).follow(dot, only)
+            cast(LayerAccuracyFilm, self.film(view, "accuracy-b")).follow(int(labels[dot]))
         return super().draw(view, frame)
 
     def sentence(self) -> str:
@@ -188,6 +199,8 @@ class LayersExplorer(InnerLoopExplorer):
         e, own = self.tour, self._class
         below = ", ".join(f"layer {l} {a:.2f}" for l, a in enumerate(self.layer_accuracies[:-1]) if l)
         noun = "image" if e.images is not None else "example"
+        if e.beside is not None:
+            return f"{super().sentence()} Following {noun} {self.example} of class {own}."
         return (
             f"{self.rule_name}{self.on_data}, step {self.step} of {e.steps[-1]}: few-shot accuracy {self.accuracy:.2f} "
             f"({below}{', ' if below else ''}{inputs_name(e)} {e.raw_accuracy:.2f}). Following {noun} {self.example} "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import ipywidgets as widgets
+import torch
 
 from metarules._work import Progress
 from metarules.meta_objective import MetaObjectiveSettings
@@ -29,6 +31,7 @@ from metarules.widgets.explorer import Explorer, View
 from metarules.widgets.parts import menu, number, wide
 
 PANELS = ("plane", "answers", "ridge", "moves")
+_Moved = tuple[int, float, float]  # number of a point, where it lies
 ARROWS = {"both batches": ("a", "b"), "batch a": ("a",), "batch b": ("b",), "none": ()}
 
 
@@ -38,7 +41,8 @@ class MetaObjectiveExplorer(Explorer[Descent]):
     It opens before the first move, with all arrows drawn. In sight: K, lambda, the spread of the classes, and a button
     that takes every point to the tip of its arrow (after the last move, back to the start). In the fold: the data, the
     variant of the objective, the seed, whose arrows are drawn, Reset. Every control but the button and the choice of
-    arrows starts again from features that have not moved.
+    arrows starts again from features that have not moved. Points can be dragged (in code: `place`). A click on the
+    curve over lambda takes that lambda, a click on the curve over moves goes to that move.
 
     CSS classes besides those of `Explorer`: `metarules-labels`, `metarules-ridge`, `metarules-spread`,
     `metarules-follow`, `metarules-panel-plane`, `-answers`, `-ridge`, `-moves`, and in the fold `metarules-data`,
@@ -57,6 +61,7 @@ class MetaObjectiveExplorer(Explorer[Descent]):
     """
 
     dotted: ClassVar[Sequence[str]] = ("plane",)
+    invites: ClassVar[str] = "Drag a dot to move it; click one to see which it is."
 
     def __init__(
         self,
@@ -69,7 +74,10 @@ class MetaObjectiveExplorer(Explorer[Descent]):
         seed: int = 0,
     ) -> None:
         super().__init__(PANELS, self._pulled)
-        self.begin(labels=labels_per_class, ridge=ridge, spread=spread, data=data, variant=variant, seed=seed)
+        self._moved: tuple[_Moved, ...] = ()
+        self._keep_frame = False  # of the plane, while a point is dragged
+        self._dragged: tuple[float, int | None] = (0.0, None)  # when the pointer went down, and on which point
+        self.begin(labels=labels_per_class, ridge=ridge, spread=spread, data=data, variant=variant, seed=seed, moved=())
         self._plane, self._answers = PlanePicture(), AnswersPicture()
         self._ridge = CurvesPicture(
             "From weak to strong penalty", "the same features, scored with every lambda", "lambda",
@@ -95,6 +103,12 @@ class MetaObjectiveExplorer(Explorer[Descent]):
         self.arrows_menu = self.option("arrows", arrows, self._on_arrows)
         boxes = [self.data_menu, self.variant_menu, self.seed_box, arrows, self.make_reset_button()]
         self.lay_out([labels, powers, wider, self.follow_button], boxes, "More: data, objective, seed, arrows")
+        self.panels["plane"].draggable = True
+        answers = {"plane": self._on_drag, "ridge": self._on_lambda, "moves": self._on_move}
+        for name, answer in answers.items():
+            trait = "dragged" if name == "plane" else "clicked"
+            self.panels[name].observe(self.guarded(lambda change, answer=answer: answer(*change["new"])), names=trait)
+            self.panels[name].clickable = True
 
     # ---- what is shown, as numbers
 
@@ -139,7 +153,65 @@ class MetaObjectiveExplorer(Explorer[Descent]):
 
     def _pulled(self, *, progress: Progress | None, stop: threading.Event | None, **asked: Any) -> Descent:
         clouds, wanted = make_clouds(asked["data"], asked["seed"]), objective(asked["variant"], asked["ridge"])
-        return explore_objective(clouds, wanted, labels_per_class=asked["labels"], spread=asked["spread"])
+        options = {"labels_per_class": asked["labels"], "spread": asked["spread"], "moved": asked["moved"]}
+        return explore_objective(clouds, wanted, **options)
+
+    def place(self, point: int, x: float, y: float) -> None:
+        """Move a point of the features shown to another place, and start again from there.
+
+        Args:
+            point: counted through batch a and then batch b, as the line above the pictures says.
+            x, y: in the plane.
+        """
+        self.guarded(self._place)(point, x, y)
+
+    def _place(self, point: int, x: float, y: float) -> None:
+        others = self._moved
+        if self.move:  # the features have moved already: all of them start from where they are
+            now = torch.cat([self.pull.path_a[self.move], self.pull.path_b[self.move]]).tolist()
+            others = tuple((number, x_, y_) for number, (x_, y_) in enumerate(now))
+        self._moved = tuple(sorted({**{other[0]: other for other in others}, point: (point, x, y)}.values()))
+        self.recompute()
+
+    def read_controls(self) -> dict[str, Any]:
+        """As `Explorer.read_controls`, and the points that were moved, as long as the same points are shown."""
+        asked = super().read_controls()
+        same = all(asked[name] == self._view.settings[name] for name in ("labels", "spread", "data", "seed"))
+        return {**asked, "moved": self._moved if same else ()}
+
+    def set_controls(self, settings: Mapping[str, Any]) -> None:
+        """As `Explorer.set_controls`."""
+        super().set_controls(settings)
+        self._moved = settings["moved"]
+
+    def restore(self, *, step: int | None = None, moved: Sequence[_Moved] = (), **state: Any) -> None:
+        """As `Explorer.restore`; `moved` holds points that lie elsewhere, see `explore_objective`."""
+        self._moved = ()
+        super().restore(**state)
+        self._moved = tuple((int(number), float(x), float(y)) for number, x, y in moved)
+        super().restore(step=step)
+
+    def _on_drag(self, when: float, *places: float) -> None:
+        """Move the point on which the pointer went down to where it is now."""
+        if when != self._dragged[0]:
+            self._dragged = when, self._plane.dot_at(0, *places[:2])
+        if (point := self._dragged[1]) is not None:
+            x, y = self._plane.place_at(*places[2:])
+            self._keep_frame = True
+            try:
+                self._place(point, round(x, 3), round(y, 3))
+            finally:
+                self._keep_frame = False
+
+    def _on_lambda(self, across: float, down: float, _: float) -> None:
+        """Take the lambda of the curve that was clicked."""
+        if (ridge := self._ridge.x_at(across, down)) is not None:
+            self.ridge_box.value = min(RIDGES, key=lambda r: abs(math.log(r / ridge)))
+
+    def _on_move(self, across: float, down: float, _: float) -> None:
+        """Go to the move that was clicked."""
+        if (move := self._moves.x_at(across, down)) is not None:
+            self.show_frame(min(max(round(move), 0), len(self.pull.path_a) - 1))
 
     def recompute(self) -> None:
         """Score and follow anew: at once, or off the main thread where a net is taught."""
@@ -167,7 +239,8 @@ class MetaObjectiveExplorer(Explorer[Descent]):
 
     def open_view(self, view: View[Descent]) -> None:
         """Show features that have not moved."""
-        self._reach = reach_of(*(scene_of(view.run, move) for move in self.steps_of(view.run)))
+        if not self._keep_frame:
+            self._reach = reach_of(*(scene_of(view.run, move) for move in self.steps_of(view.run)))
         super().open_view(view)
 
     def film(self, view: View[Descent], panel: str) -> PlanePicture:

@@ -234,7 +234,7 @@ class MetaTrainingConsole(Explorer[LiveRun]):
                 raise Stopped(self._why)
             live.advance()
             progress(live.number - first, max(live.settings.meta_steps - first, 1))
-            if new := time.monotonic() - drawn <= DRAW_EVERY:
+            if new := stop.is_set() or time.monotonic() - drawn <= DRAW_EVERY:  # a pause waits for no picture
                 continue
             self._grow(live, stop)
             drawn = time.monotonic()

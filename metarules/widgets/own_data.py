@@ -21,8 +21,8 @@ column of labels, called <i>label</i>, <i>class</i> .. or the only text. <b>Arra
 or .npy with <i>..._labels.npy</i> beside it. <b>Images</b>: a folder with a sub-folder per class, or files
 <i>cat_1.png</i>, <i>cat_2.png</i>, <i>dog_1.png</i>. Eleven examples of each class at least: the rule sees no labels,
 the probe that measures its features does. How a file was read stands in the line below; the boxes overrule it, by the
-rules of <code>help(metarules.read_dataset)</code>. Files over 10 MB: give a path. Nothing leaves this machine. Reset
-brings the lesson's data back.</div>"""
+rules of <code>help(metarules.read_dataset)</code>. At most 100 MB in all; over 10 MB: give a path. Nothing leaves this
+machine. Reset brings the lesson's data back.</div>"""
 _TYPED = {  # option of `read_dataset` -> what its box shows while it is empty
     "label": "name or number",
     "drop": "names or numbers, a comma between",
@@ -109,7 +109,6 @@ class OwnData:
         changed: called when other data are asked for; learns on them.
 
     Raises:
-        TypeError: not a `Task`.
         ValueError: a task with leading dimensions.
     """
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from metarules.widgets.picture import Picture
+
 PREFIX = "metarules"  # of the CSS classes, by which tests and style sheets find the parts
 WIDTH = "920px"  # two panels and the gap between them
 
@@ -32,7 +34,10 @@ def folded(parts: Sequence[widgets.Widget], title: str) -> widgets.Accordion:
 
 
 def pictures(parts: Sequence[widgets.Widget]) -> widgets.HBox:
-    """Pictures side by side, as many as fit."""
+    """Pictures side by side, two in a row down to a column of 612 pixels: they shrink before they wrap."""
+    for part in parts:
+        if isinstance(part, Picture):
+            part.layout.flex, part.layout.min_width, part.layout.max_width = "1 1 300px", "0", f"{part.width}px"
     layout = widgets.Layout(flex_flow="row wrap", grid_gap="12px", max_width=WIDTH)
     return widgets.HBox(list(parts), layout=layout)
 

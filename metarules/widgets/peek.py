@@ -12,16 +12,19 @@ from metarules.widgets.parts import WIDTH, marked
 from metarules.widgets.picture import Picture
 
 _SIDE = 40  # CSS pixels; the line is as high from the start, so that nothing jumps
-_INVITES = "Click a dot to see which one it is."
 
 
 class Peek(widgets.HBox):
     """An image and a few words.
 
     CSS classes: `metarules-peek`, and in it `metarules-peek-image` and `metarules-peek-words`.
+
+    Args:
+        invites: what it says while there is nothing to show.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, invites: str) -> None:
+        self._invites = invites
         self.image = marked(Picture(width=_SIDE, alt="The example behind a dot, once it is clicked"), "peek-image")
         self.words = marked(widgets.HTML(), "peek-words")
         super().__init__([self.image, self.words])
@@ -39,13 +42,13 @@ class Peek(widgets.HBox):
             where: which picture was clicked, if there are several of its kind.
         """
         if example is None:
-            self._say(f"No dot there. {_INVITES}", None)
+            self._say(f"No dot there. {self._invites}", None)
             return
         self._say(f"This dot{where} is {example}.", example)
 
     def clear(self) -> None:
         """Back to the invitation."""
-        self._say(_INVITES, None)
+        self._say(self._invites, None)
 
     def _say(self, words: str, example: Example | None) -> None:
         seen = example is not None and example.image is not None

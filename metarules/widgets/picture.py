@@ -23,17 +23,56 @@ function render({ model, el }) {
   const tell = () => {
     img.alt = model.get("alt");
     img.width = model.get("width");
-    img.style.cursor = model.get("clickable") ? "crosshair" : "auto";
+    img.style.cursor = model.get("draggable") ? "grab" : model.get("clickable") ? "crosshair" : "auto";
+    img.style.touchAction = model.get("draggable") ? "none" : "auto";
   };
-  img.addEventListener("click", (event) => {
-    if (!model.get("clickable")) return;
+  const placeOf = (event) => {
     const box = img.getBoundingClientRect();
-    const place = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-    model.set("clicked", [...place, event.timeStamp]);  // the time tells two clicks on one place apart
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  };
+  let pressed = null;  // where the pointer went down, and when
+  let last = null;  // where it was last, not yet told
+  let asked = 0;  // when a picture was asked for that has not come
+  let moved = false;
+  const tellDrag = () => {
+    if (last === null) return;
+    model.set("dragged", [...pressed, ...last]);
+    model.save_changes();
+    last = null;
+    asked = performance.now();
+  };
+  img.draggable = false;
+  img.addEventListener("pointerdown", (event) => {
+    moved = false;
+    if (!model.get("draggable") || event.button) return;
+    pressed = [event.timeStamp, ...placeOf(event)];
+    img.setPointerCapture(event.pointerId);
+  });
+  img.addEventListener("pointermove", (event) => {
+    if (pressed === null) return;
+    const place = placeOf(event);
+    if (!moved && Math.hypot((place[0] - pressed[1]) * img.width, (place[1] - pressed[2]) * img.height) < 4) return;
+    moved = true;
+    last = place;
+    if (!asked || performance.now() - asked > 500) tellDrag();  // else with the next picture: never faster than drawn
+  });
+  const release = () => {
+    if (pressed !== null && moved) tellDrag();
+    pressed = null;
+  };
+  img.addEventListener("pointerup", release);
+  img.addEventListener("pointercancel", release);
+  img.addEventListener("click", (event) => {
+    if (!model.get("clickable") || moved) return;
+    model.set("clicked", [...placeOf(event), event.timeStamp]);  // the time tells two clicks on one place apart
     model.save_changes();
   });
-  model.on("change:value", draw);
-  model.on("change:alt change:width change:clickable", tell);
+  model.on("change:value", () => {
+    draw();
+    asked = 0;
+    if (pressed !== null) tellDrag();
+  });
+  model.on("change:alt change:width change:clickable change:draggable", tell);
   tell();
   draw();
   el.appendChild(img);
@@ -52,6 +91,9 @@ class Picture(anywidget.AnyWidget):
         width: CSS pixels.
         clickable: whether a click is answered.
         clicked: where the last click was, [across, down, when], the first two in shares of the picture's size.
+        draggable: whether something in it can be dragged.
+        dragged: [when and where the pointer went down, where it is now] as for `clicked`: [when, across, down, across,
+            down]. It is told anew while the pointer moves, as fast as new pictures come.
     """
 
     _esm = _ESM
@@ -60,6 +102,8 @@ class Picture(anywidget.AnyWidget):
     width = traitlets.Int(450).tag(sync=True)
     clickable = traitlets.Bool(False).tag(sync=True)
     clicked = traitlets.List(traitlets.Float()).tag(sync=True)
+    draggable = traitlets.Bool(False).tag(sync=True)
+    dragged = traitlets.List(traitlets.Float()).tag(sync=True)
 
     def __init__(self, **traits: Any) -> None:
         super().__init__(**traits)

@@ -50,7 +50,8 @@ class RandomNetExplorer(Explorer[RandomNet]):
         super().__init__(PANELS, self._drawn, task)
         self.begin(depth=depth, width=width, nonlinearity=nonlinearity, seed=seed)
         slider = self.make_slider("Layer", "layer-slider", layout=widgets.Layout(flex="1 1 240px"))
-        menu = widgets.Dropdown(description="Nonlinearity", options=sorted(NONLINEARITIES), value=nonlinearity)
+        once = {NONLINEARITIES[name]: name for name in (*sorted(NONLINEARITIES, reverse=True), nonlinearity)}
+        menu = widgets.Dropdown(description="Nonlinearity", options=sorted(once.values()), value=nonlinearity)
         self.nonlinearity_menu = self.setting("nonlinearity", menu)
         self.weights_button = self.button("New weights", "new-weights", "Draw other random weights", self._on_weights)
         sight = [slider, menu, self.weights_button, self.make_reset_button()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +16,7 @@ from metarules.pretrained import load_rule
 from metarules.studies.mix import OWN, OWN_LEARNED, STEPS, Mix, MixRun, presets, run_mix
 from metarules.tasks import Task
 from metarules.update_rule.learned import LearnedRule
-from metarules.widgets.explorer import Explorer, Panels
+from metarules.widgets.explorer import Explorer, Panels, View
 from metarules.widgets.inner_loop_view import accuracy, filters, inputs_name
 from metarules.widgets.own_data import fitted
 from metarules.widgets.parts import layer_menu, menu, number, wide
@@ -26,19 +26,24 @@ PANELS: Panels[MixRun] = {  # in reading order
     "filters": (lambda run, _: filters(run.exploration, False), None),
     "likeness": (lambda run, layer: LikenessFilm(run.likeness[layer - 1], run.exploration.steps, layer), "layer"),
     "dimension": (lambda run, _: DimensionFilm(run.dimensions, run.exploration.steps, run.exploration.sizes), None),
-    "accuracy": (lambda run, _: accuracy(run.exploration, None), None),
+    "accuracy": (lambda run, earlier: accuracy(run.exploration, None, _as_curve(earlier)), None),
 }
+
+
+def _as_curve(run: MixRun | None) -> tuple[str, Sequence[int], Any] | None:
+    """The accuracy of the mix shown before, for `AccuracyFilm`."""
+    return None if run is None else ("shown\nbefore", run.exploration.steps, run.exploration.accuracies)
 
 
 class RuleMixer(Explorer[MixRun]):
     """Mix the terms of a rule and see what it does to 32 neurons: the same task, base model and batches every time.
 
-    It opens with a preset, by default Hebb alone, at the last step. In sight: the presets and the weights of Hebb,
-    decorrelation and soft competition. For the learned rule they are factors on its own terms, 1 being what was
-    learned. In the fold: Oja's term, decay, step size, temperature, the learned rule's other terms, the inner step
-    shown, number of steps, seed, the layer whose neurons are compared, Reset, and data of the reader's own. A rule that
-    is no mix of these terms stands in the menu if it is registered outside this package or asked for by its name: it
-    teaches as it is, and the sliders are switched off.
+    It opens with a preset, by default Hebb alone, at the last step; the accuracy of what was shown before a change is
+    then dashed. In sight: the presets and the weights of Hebb, decorrelation and soft competition. For the learned rule
+    they are factors on its own terms, 1 being what was learned. In the fold: Oja's term, decay, step size, temperature,
+    the learned rule's other terms, the inner step shown, number of steps, seed, the layer whose neurons are compared,
+    a picture to save, Reset, and data of the reader's own. A rule that is no mix of these terms stands in the menu if
+    it is registered outside this package or asked for by its name: it teaches as it is, the sliders switched off.
 
     CSS classes besides those of `Explorer`: `metarules-preset`, `metarules-hebb`, `metarules-decorr`,
     `metarules-soft`, `metarules-panel-filters`, `-likeness`, `-dimension`, `-accuracy`, and in the fold
@@ -69,6 +74,7 @@ class RuleMixer(Explorer[MixRun]):
     ) -> None:
         super().__init__(PANELS, self._mixed, task)
         self._sizes = sizes
+        self._earlier: MixRun | None = None  # what was shown before
         self._learned = load_rule("local") if learned is None else learned
         self._presets = presets(preset)
         named = CLASSIC_RULES[preset].label if preset in CLASSIC_RULES else preset
@@ -89,7 +95,8 @@ class RuleMixer(Explorer[MixRun]):
         depth = len(self.run.exploration.sizes) - 1
         self.layer_menu = self.option("layer", layer_menu("Compare neurons of", depth, 1))
         fold = [control for name, control in self.sliders.items() if name not in _SHARED]
-        fold += [slider, self.steps_box, self.seed_box, self.layer_menu, self.make_reset_button()]
+        fold += [slider, self.steps_box, self.seed_box, self.layer_menu]
+        fold += [*self.make_saving("filters.png", "filters"), self.make_reset_button()]
         title = "More: other terms, step size, inner step shown, seed, your own data"
         self.lay_out([self.preset_menu, *(self.sliders[name] for name in _SHARED)], fold, title)
 
@@ -194,6 +201,22 @@ class RuleMixer(Explorer[MixRun]):
 
     def _mixed(self, task: Task, mix: Mix, **settings: Any) -> MixRun:
         return run_mix(mix, task, self._learned, sizes=fitted(self._sizes, task), **settings)
+
+    def option_of(self, view: View[MixRun], panel: str) -> Hashable:
+        """As `Explorer.option_of`; the accuracy is drawn beside that of the mix before."""
+        if panel != "accuracy":
+            return super().option_of(view, panel)
+        return None if view is self._first else self._earlier if view is self._view else self._before(view)
+
+    def open_view(self, view: View[MixRun]) -> None:
+        """As `Explorer.open_view`; what was shown is now the curve before."""
+        if view is not self._view:
+            self._earlier = self._before(view)
+        super().open_view(view)
+
+    def _before(self, view: View[MixRun]) -> MixRun | None:
+        """What is shown now, unless the other view is of other data: then there is nothing to compare."""
+        return self.run if view.source is self._view.source else None
 
     def work_label(self, settings: Mapping[str, Any]) -> str:
         """Which mix is at work."""

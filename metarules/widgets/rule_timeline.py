@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import ipywidgets as widgets
 
-from metarules._work import Progress, Stopped
+from metarules._work import Progress
 from metarules.base_model import BaseModelState
 from metarules.plots import Film
-from metarules.plots.gif import save_gif
 from metarules.plots.timeline import CurvesFilm, EmbeddingPair, FilterPair, TermsFilm, called
 from metarules.studies.evolution import Evolution
 from metarules.studies.timeline import STEPS, WEIGHT_STD, Timeline
@@ -40,12 +38,12 @@ class RuleTimeline(Explorer[Timeline]):
 
     It opens at the last snapshot and the last inner step, with the start beside it. In sight: play (over the snapshots;
     those not yet taught are taught first), the two sliders, Reset. In the fold: the snapshot beside, the data whose
-    embedding and filters are shown, inner steps, spread of the first weights, seed, and a film as GIF.
+    embedding and filters are shown, inner steps, spread of the first weights, seed, and a picture to save.
 
     CSS classes besides those of `Explorer`: `metarules-play`, `metarules-snapshot`, `metarules-step-slider`,
     `metarules-reset`, `metarules-panel-embedding`, `-filters`, `-curves`, `-terms`, and in the fold
     `metarules-beside`, `metarules-kind`, `metarules-steps`, `metarules-spread`, `metarules-seed`,
-    `metarules-gif-panel`, `metarules-gif-along`, `metarules-gif-name`, `metarules-gif`.
+    `metarules-gif-along`.
 
     Args:
         evolution: the run, see `studies.evolution.evolution`.
@@ -74,7 +72,7 @@ class RuleTimeline(Explorer[Timeline]):
         super().__init__(PANELS, self._opened)
         self._evolution, self._digits = evolution, digits
         last = len(evolution.rules) - 1
-        self._shown = (last, evolution.number_of(beside))  # the slider's snapshot, and the one beside
+        self._shown = (last, evolution.number_of(beside, "beside"))  # the slider's snapshot, and the one beside
         self.begin(steps=steps, spread=weight_std, seed=seed)
         names = [(f"{n:,}", i) for i, n in enumerate(evolution.meta_steps)]
         play = widgets.Play(interval=_PLAY_EVERY, max=last, value=last, show_repeat=False)
@@ -91,16 +89,12 @@ class RuleTimeline(Explorer[Timeline]):
         spread = widgets.FloatText(description="Spread of first W, V", continuous_update=False, **wide())
         self.spread_box = self.setting("spread", spread)
         self.seed_box = self.setting("seed", number("Seed"))
-        panels = [(text, name) for name, text in _PANEL_LABELS.items()]
-        self.gif_panel = self.option("gif_panel", menu("Film of", panels, "embedding"), lambda: None)
+        picture, name, button = self.make_saving("rule_evolves.gif", "embedding", _PANEL_LABELS)
         along = [("the meta-steps", "meta"), ("the inner steps", "inner")]
         self.gif_along = self.option("gif_along", menu("Film along", along, "meta"), lambda: None)
-        name = widgets.Text(description="GIF file", value="rule_evolves.gif", continuous_update=False, **wide())
-        self.gif_name = self.option("gif_name", name, lambda: None)
-        self.gif_button = self.button("Save the film as GIF", "gif", "Write the chosen picture", self._on_gif)
         fold = [self.beside_menu, self.kind_menu, self.steps_box, self.spread_box, self.seed_box]
-        fold += [self.gif_panel, self.gif_along, self.gif_name, self.gif_button]
-        self.lay_out(sight, fold, "More: the snapshot beside, data, initial weights, film as GIF")
+        fold += [picture, self.gif_along, name, button]
+        self.lay_out(sight, fold, "More: the snapshot beside, data, initial weights, pictures to save")
 
     # ---- what is shown, as numbers
 
@@ -200,28 +194,16 @@ class RuleTimeline(Explorer[Timeline]):
         self._shown = self._opening["snapshot"], self._opening["beside"]
         super().reset()
 
-    def _on_gif(self) -> None:
-        """Write a film, off the main thread: over all snapshots, or over the inner steps of the one shown."""
-        path, film = Path(self.gif_name.value), self.film(self._view, self.gif_panel.value)
-        run, view, frames = self.run, self._frame, len(self.run.steps)
-        along = self.gif_along.value
-        snapshots = range(len(self._evolution.rules)) if along == "meta" else [self._shown[0]]
-        chosen = [s * frames + f for s in snapshots for f in ([view] if along == "meta" else range(frames))]
+    def frames_to_save(self, film: Film) -> tuple[list[int], int]:
+        """Over all snapshots at the inner step shown, or over the inner steps of the snapshot shown."""
+        frames = len(self.run.steps)
+        if self.gif_along.value == "meta":
+            return [s * frames + self._frame for s in range(len(self._evolution.rules))], 700
+        return [self._shown[0] * frames + f for f in range(frames)], 120
 
-        def work(progress: Progress, stop: threading.Event) -> Path:
-            for done, frame in enumerate(chosen):
-                if stop.is_set():
-                    raise Stopped(f"stopped after {done} of {len(chosen)} frames")
-                run.teach(frame // frames, None, stop)
-                film.png(frame)
-                progress(done + 1, len(chosen))
-            return save_gif(film, path, frames=chosen, milliseconds=700 if along == "meta" else 120)
-
-        def done(written: Path) -> None:
-            kilobytes = written.stat().st_size / 1000
-            self.say(f"Wrote {written.name}: {len(chosen)} frames, {kilobytes:.0f} kB.")
-
-        self.start(f"Drawing {path.name}", work, done, self.put_back)
+    def prepare_frame(self, frame: int, stop: threading.Event) -> None:
+        """Teach its snapshot."""
+        self.run.teach(frame // len(self.run.steps), None, stop)
 
     # ---- computing and telling
 

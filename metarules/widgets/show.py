@@ -21,10 +21,7 @@ def show(figure: Figure, alt: str, width: int | None = None) -> Picture:
 
     Raises:
         ValueError: alt is empty.
-        TypeError: figure is no Figure.
     """
-    if not isinstance(figure, Figure):
-        raise TypeError(f"figure must be a matplotlib Figure, got {type(figure).__name__}")
     if not alt.strip():
         raise ValueError("alt is empty; allowed: a sentence that says what the figure shows")
     pixels = round(figure.get_figwidth() * DPI) if width is None else width

@@ -9,6 +9,7 @@ from .conditions import text_matches
 from .widget import Widget
 
 ROOT = ".metarules-widget"
+SOON = 40  # looks, 50 ms apart, until a control must stand where it stood
 RING = 3.0  # contrast of the ring of focus with what is around it: WCAG 2.1, 1.4.11
 # What a control of each kind must answer: a click, or another value (and which key takes that back).
 CLICKED = {"submit": ("Enter", "Space"), "button": ("Enter", "Space")}
@@ -116,9 +117,12 @@ def check_keys(widget: Widget) -> None:
                     after = page.evaluate("harness.pressed()")["state"]
                     page.keyboard.press(there)
                 assert after != before, f"{there} and {back} do not move {control}"
-                assert page.evaluate("harness.pressed()")["state"] == before, (
-                    f"{there} and {back} leave {control} moved"
-                )
+                for _ in range(SOON):  # a slider goes on to a recorded step, once the kernel has said so
+                    if page.evaluate("harness.pressed()")["state"] == before:
+                        break
+                    page.wait_for_timeout(50)
+                else:
+                    raise AssertionError(f"{there} and {back} leave {control} moved")
             known = {*CLICKED, *CHANGED, *TYPED, "fold"}
             assert control.kind in known, f"{control} is of a kind that this test does not know: add what its keys do"
     finally:

@@ -31,7 +31,8 @@ NOTEBOOK = 60.0  # seconds
 REDRAW = 200.0  # milliseconds, of what is computed
 BUSY_SIGN = 200.0  # milliseconds until what is not computed shows that work has begun
 RESULT = 2000.0  # milliseconds until its result is there
-REPEATS = 20  # measurements behind a median
+REPEATS = 20  # measurements behind a median of redraws
+WORK_REPEATS = 9  # of changes that are computed, which take seconds each
 ROUNDS = 2  # of so many, at most
 CONTRAST = 4.5  # WCAG 2, level AA
 SEED = 1000  # the first of those that nothing has been computed with before
@@ -53,7 +54,7 @@ class EveryLesson:
 
     runs: ClassVar[int] = 1
 
-    at_least: ClassVar[Mapping[str, int]] = {"redraw": REPEATS, "busy sign": REPEATS, "result": REPEATS}
+    at_least: ClassVar[Mapping[str, int]] = {"redraw": REPEATS, "busy sign": WORK_REPEATS, "result": WORK_REPEATS}
 
     def test_runs_from_top_to_bottom(self, lesson_lab: LabPage, first_run: Run, report: Report) -> None:
         check_run(lesson_lab, first_run, report)
@@ -107,7 +108,7 @@ class EveryLesson:
         until = {"busy": widget.says(widget.works), "result": pictures_change(widget.all_panels)}
         for number in range(ROUNDS):  # as for a redraw: a second round if a neighbour on the machine spoilt the first
             times = []
-            for seed in range(SEED + number * REPEATS, SEED + (number + 1) * REPEATS):
+            for seed in range(SEED + number * WORK_REPEATS, SEED + (number + 1) * WORK_REPEATS):
                 times.append(lab.timed_all(lambda seed=seed: lab.fill_number("metarules-seed", seed), until))
                 lab.wait_for_quiet(widget.status)
                 assert widget.said()
@@ -117,7 +118,7 @@ class EveryLesson:
             end = report.add(lab.name, "result of a change of seed" + again, result, bound=self.runs * RESULT)
             if sign < BUSY_SIGN and end < self.runs * RESULT:
                 return
-        raise AssertionError(f"two rounds of {REPEATS}, and no medians in time: {sign:.0f} and {end:.0f} ms at last")
+        raise AssertionError(f"two rounds of {WORK_REPEATS}, no medians in time: {sign:.0f} and {end:.0f} ms at last")
 
     def test_redraw_busy_sign_and_result_are_in_the_report(
         self, lesson_lab: LabPage, report: Report, request: pytest.FixtureRequest
@@ -152,10 +153,10 @@ def check_run(lab: LabPage, run: Run, report: Report) -> None:
     assert not stderr, stderr
     assert not lab.console_errors(), lab.console_errors()
     assert run.first_picture is not None, "no picture in any output"
-    report.add(lab.name, "first picture after Run All", [run.first_picture], bound=FIRST_PICTURE, unit="s")
-    report.add(lab.name, "slowest cell", [run.slowest], bound=CELL, unit="s")
-    report.add(lab.name, "the whole notebook", [run.seconds], bound=NOTEBOOK, unit="s")
-    assert run.first_picture < FIRST_PICTURE and run.slowest < CELL and run.seconds < NOTEBOOK
+    first = report.add(lab.name, "first picture after Run All", [run.first_picture], bound=FIRST_PICTURE, unit="s")
+    slowest = report.add(lab.name, "slowest cell", [run.slowest], bound=CELL, unit="s")
+    whole = report.add(lab.name, "the whole notebook", [run.seconds], bound=NOTEBOOK, unit="s")
+    assert first < FIRST_PICTURE and slowest < CELL and whole < NOTEBOOK  # at the machine's pace, as all times here
 
 
 def check_second_run(lab: LabPage) -> None:
@@ -197,7 +198,7 @@ def faint(lab: LabPage) -> list[tuple[str, float]]:
 def check_gif(widget: Widget, server: LabServer, name: str, frames: int) -> None:
     """The button writes a film of so many frames, which is then removed."""
     widget.lab.timed(
-        lambda: widget.lab.click("metarules-gif"), widget.says(rf"^Wrote {re.escape(name)}: {frames} frames")
+        lambda: widget.lab.click("metarules-save-picture"), widget.says(rf"^Wrote {re.escape(name)}: {frames} frames")
     )
     written = server.notebooks / name
     assert written.read_bytes()[:6] == b"GIF89a"

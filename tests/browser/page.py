@@ -198,7 +198,7 @@ class LabPage:
         return [text.replace("\xa0", " ") for text in self.find(css_class).locator("option").all_text_contents()]
 
     def fill_number(self, css_class: str, value: object) -> None:
-        """Type a value into a box for numbers."""
+        """Type a value into a box, for numbers or for text."""
         box = self.find(css_class).locator("input")
         box.fill(str(value))
         box.press("Enter")
@@ -267,13 +267,17 @@ class LabPage:
         """WCAG contrast of each piece of text that is seen below a selector, smallest first; 4.5 is enough."""
         return [(text, ratio) for text, ratio in self.page.evaluate("s => harness.contrasts(s)", selector)]
 
+    def resize(self, width: int, height: int) -> None:
+        """Give the window another size, in CSS pixels."""
+        self.page.set_viewport_size({"width": width, "height": height})
+
     def screenshot(self, name: str, css_class: str | None = None) -> Sequence[Path]:
         """Keep a picture of the whole notebook, in several files if it is very long, or of one widget."""
         width, height = VIEWPORT
         whole, sight = self.page.evaluate("harness.heights()")
         tall = min(whole + height - sight, TALLEST)
         step = tall - (height - sight)
-        self.page.set_viewport_size({"width": width, "height": max(int(tall), height)})
+        self.resize(width, max(int(tall), height))
         try:
             if css_class is not None:
                 path = self._picture_path(name)
@@ -286,7 +290,7 @@ class LabPage:
                 self.page.screenshot(path=path)
             return paths
         finally:
-            self.page.set_viewport_size({"width": width, "height": height})
+            self.resize(width, height)
 
     def _picture_path(self, name: str) -> Path:
         self.screenshots.mkdir(parents=True, exist_ok=True)

@@ -140,8 +140,9 @@ def test_start_pause_go_on_stop(widget: Console, report: Report) -> None:
     widget.check_nothing_runs()
     assert widget.value("_points()") > here and len(lab.server.processes()) == processes
     lab.screenshot("console-stopped", "metarules-widget")
-    report.add(lab.name, "pause and stop", [paused, stopped], bound=ACTS, unit="s")
-    assert max(gaps) < NEXT_POINT and max(paused, stopped) < ACTS
+    acted = report.add(lab.name, "pause or stop, the slower", [max(paused, stopped)], bound=ACTS, unit="s")
+    waited = report.add(lab.name, "from point to point, the longest", [max(gaps)], bound=NEXT_POINT, unit="s")
+    assert waited < NEXT_POINT and acted < ACTS  # at the pace of two quiet cores, as all other times
 
 
 def test_a_short_run_ends_with_the_number_that_its_rule_has(widget: Console) -> None:

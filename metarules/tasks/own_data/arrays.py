@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from metarules.tasks.own_data.asked import LARGEST, MAX_BYTES, Asked, Raw
-from metarules.tasks.own_data.columns import Column, left_out
+from metarules.tasks.own_data.columns import Column, left_out, notes_on
+from metarules.tasks.own_data.names import check_numbers
 
 _HOW = "numpy.savez('digits.npz', x=..., y=...)"
 _MAX_HEADER = 10_000  # bytes; numpy's own limit
@@ -68,6 +69,7 @@ def _raw(name: str, x: np.ndarray, labels_name: str, y: np.ndarray | None, asked
         raise ValueError(f"{name} has shape {list(x.shape)}; allowed: [N, n] or [N, height, width], none of them 0")
     if x.dtype.kind not in "biuf":
         raise ValueError(f"{name} has dtype {x.dtype}; allowed: whole or floating numbers")
+    check_numbers(name, len(x), x[0].size)
     rows = x.reshape(len(x), -1).astype(np.float64)
     bad = np.argwhere(~(np.abs(rows) <= LARGEST))
     if len(bad):
@@ -83,9 +85,8 @@ def _raw(name: str, x: np.ndarray, labels_name: str, y: np.ndarray | None, asked
     out = left_out(columns, asked, name)
     if len(out) == len(columns):
         raise ValueError(f"{name} holds no column that is not left out; allowed: columns of numbers (see keep=, drop=)")
-    notes = (f"left out: {', '.join(f'{columns[j - 1]} ({out[j]})' for j in sorted(out))}",) if out else ()
     kept = [c.number - 1 for c in columns if c.number not in out]
-    return Raw(name, rows[:, kept], labels, labels_name, None, ("",) * len(kept), notes)
+    return Raw(name, rows[:, kept], labels, labels_name, None, ("",) * len(kept), tuple(notes_on(columns, out)))
 
 
 def _labels(name: str, y: np.ndarray, n: int) -> list[str]:
@@ -102,7 +103,10 @@ def _labels(name: str, y: np.ndarray, n: int) -> list[str]:
             return [bytes(label).decode() for label in y]
         except UnicodeDecodeError as error:
             raise ValueError(f"{name} holds the label {error.object!r}; allowed: UTF-8 text") from None
-    return [str(int(v)) if y.dtype.kind in "biu" else str(v).removesuffix(".0") for v in y]
+    found = [str(int(v)) if y.dtype.kind in "biu" else str(v).removesuffix(".0") for v in y]
+    if "" in found:
+        raise ValueError(f"{name}, row {found.index('') + 1} is ''; allowed: a label for each example")
+    return found
 
 
 def _array(name: str, data: bytes) -> np.ndarray:

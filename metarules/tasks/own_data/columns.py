@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,9 +167,23 @@ def _counts_rows(values: np.ndarray) -> bool:
     return bool(whole and (np.diff(np.sort(values)) == 1).all() and float(values[0]).is_integer())
 
 
+def _grows_evenly(values: np.ndarray) -> bool:
+    steps = np.diff(values) if np.isfinite(values).all() and len(values) >= _LEAST_ROWS else np.zeros(1)
+    return bool(steps[0] and (steps == steps[0]).all() and (values % 1 == 0).all())
+
+
+def notes_on(columns: Sequence[Column], out: Mapping[int, str], label: Column | None = None) -> list[str]:
+    """What the data set says about the columns that were left out, and about a kept one that may number the rows."""
+    said = [f"left out: {', '.join(f'{columns[j - 1]} ({out[j]})' for j in sorted(out))}"] if out else []
+    kept = [c for c in columns if c.number not in out and c is not label and not c.text]
+    even = [c for c in kept if _grows_evenly(c.values)]
+    return said + [f"kept: {c}, which grows evenly from row to row (drop={c.option!r} leaves it out)" for c in even[:3]]
+
+
 def _is_id(column: Column) -> bool:
-    if not column.text and (column.values % 1 > 0).any():
-        return False  # a measurement, whatever it is called
+    with np.errstate(invalid="ignore"):  # infinity has no remainder
+        if not column.text and (column.values % 1 > 0).any():
+            return False  # a measurement, whatever it is called
     if _IDS.fullmatch(column.name):
         return column.name != "" or column.number == 1
     words = [word.lower() for word in _WORDS.findall(column.name)]

@@ -65,7 +65,6 @@ def some_examples(dataset: Dataset, most: int, seed: int = 0) -> Dataset:
 
     Raises:
         ValueError: fewer examples than classes, or a seed below 0.
-        TypeError: numbers that are not whole.
     """
     check_number("most", most, low=dataset.n_classes, integer=True)
     check_number("seed", seed, low=0, integer=True)

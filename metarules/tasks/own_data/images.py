@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from metarules.tasks.own_data.asked import Asked, Raw
-from metarules.tasks.own_data.names import check_count, class_of
+from metarules.tasks.own_data.names import check_count, check_numbers, class_of
 
 MAX_PIXELS = 25_000_000  # of one image before it is made small: a large photograph, and no decompression bomb
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
@@ -35,6 +35,7 @@ def read_images(name: str, files: Mapping[str, bytes], asked: Asked) -> Raw:
         raise ValueError(f"label is {asked.label!r}; allowed for images: None, or False for images without labels")
     labels = None if asked.label is False else [class_of(path) for path in files]
     side = int(asked.side)
+    check_numbers(name, len(files), side**2)
     values = np.stack([_pixels(path, data, side) for path, data in files.items()])
     where = "the folders" if any("/" in path for path in files) else "the beginnings of file names"
     return Raw(name, values, labels, where, (side, side))

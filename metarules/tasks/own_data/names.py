@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
+from metarules.tasks.own_data.asked import MAX_NUMBERS
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 MAX_IMAGES = 20_000
 _NUMBER_AT_END = re.compile(r"[\s_.-]*\(?\d+\)?$")
@@ -34,6 +36,17 @@ def class_of(path: str) -> str:
             "for each class; label=False reads images without labels"
         )
     return found
+
+
+def check_numbers(name: str, rows: int, each: int) -> None:
+    """Refuse more numbers than memory and patience hold.
+
+    Raises:
+        ValueError: saying how many examples would do.
+    """
+    if rows * each > MAX_NUMBERS:
+        most = MAX_NUMBERS // each
+        raise ValueError(f"{name} holds {rows} examples of {each} numbers; allowed: up to {most} examples of this size")
 
 
 def check_count(name: str, n: int) -> None:

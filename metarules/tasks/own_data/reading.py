@@ -62,7 +62,8 @@ def read_dataset(
        and False are 1 and 0.
     4. **Left out**: empty columns; columns of whole numbers that differ in every row and leave no gap, which number the
        rows; columns of whole numbers or text that are named like an id ("Id", "patient_id", "PassengerId", "index",
-       "Unnamed: 0", or a first one without a name). `keep` takes columns back, `drop` leaves out others.
+       "Unnamed: 0", or a first one without a name). `keep` takes columns back, `drop` leaves out others. A column that
+       grows evenly from row to row is kept, and named.
     5. **Labels**: the column called label, class, target, species, diagnosis, survived, outcome, quality, variety or
        category (in any case, with # or not; or y, unless there is an x), wherever it stands. Else, the last column if
        it alone is text. Else, the one column that is text or has few different whole numbers (2 to 60, of five rows
@@ -101,7 +102,7 @@ def read_dataset(
 
     Raises:
         ValueError: one sentence that names the file, the place, what is wrong and what is allowed; more than 100,000
-            examples, 4,096 values each, 60 classes, 100 MB in all (30 MB of a table) or 20,000 images.
+            examples, 4,096 values each and 25 million in all, 60 classes, 100 MB (30 MB of a table) or 20,000 images.
         TypeError: a path that is none, or an option of the wrong type.
 
     Example:
@@ -109,18 +110,18 @@ def read_dataset(
         Dataset(iris: 150 x 4, 3 classes; labels: column 6, 'Species'; left out: column 1, 'Id' (it numbers ...
     """
     asked = Asked(label, drop, keep, header, shape, separator, decimal, scale, side, per_class)
-    if not isinstance(path, str | Path):
-        raise TypeError(f"path is a {type(path).__name__}; allowed: a path such as 'flowers.csv'")
     shown = str(path).strip()
     if not shown or "\0" in shown:
         raise ValueError(f"path is {shown!r}; allowed: {_KINDS}")
     try:
         place = Path(shown).expanduser()
+        place = place if place.name.strip(".") else place.resolve()  # "." and ".." have no name
         files, notes = _folder(place) if place.is_dir() else (_file(place), ())
     except FileNotFoundError:
-        raise ValueError(f"there is no file or folder {shown!r}; allowed: {_KINDS}") from None
+        raise ValueError(f"path: there is no file or folder {shown!r}; allowed: {_KINDS}") from None
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"{shown!r} cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"path: {shown!r} cannot be read ({why}); allowed: {_KINDS}") from None
     return _made(place.name or shown, files, asked, notes)
 
 
@@ -133,15 +134,9 @@ def read_files(files: Mapping[str, bytes | bytearray | memoryview], **options: A
 
     Raises:
         ValueError: as `read_dataset`, or files that do not belong together.
-        TypeError: anything else than names and bytes.
     """
-    if not isinstance(files, Mapping):
-        raise TypeError(f"files is a {type(files).__name__}; allowed: a mapping from file names to bytes")
-    for name, data in files.items():
-        if not isinstance(name, str) or not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(f"files[{name!r}] is a {type(data).__name__}; allowed: names (text) and contents (bytes)")
     if not files:
-        raise ValueError(f"no file was given; allowed: {_KINDS}")
+        raise ValueError(f"files holds no file; allowed: {_KINDS}")
     check_names("options", options, Asked.__dataclass_fields__)
     plain = {name: bytes(data) for name, data in files.items()}
     first = next((name for name in plain if not name.endswith(_LABELS)), next(iter(plain)))
@@ -160,6 +155,8 @@ def read_bytes(name: str, data: bytes | bytearray | memoryview, **options: Any) 
     Raises:
         ValueError, TypeError: as `read_files`.
     """
+    if not name:
+        raise ValueError("name is ''; allowed: that of a file, whose ending says what it holds")
     return read_files({name: data}, **options)
 
 
@@ -190,7 +187,9 @@ def _raw(name: str, files: Mapping[str, bytes], asked: Asked) -> Raw:
         return read_npz(only, files[only], asked)
     if suffix == ".npy":
         return read_npy(only, files[only], None if only.endswith(_LABELS) else labels, asked)
-    raise ValueError(f"{only} is of a kind that is not read ({suffix or 'no suffix'}); allowed: {', '.join(SUFFIXES)}")
+    raise ValueError(
+        f"by its name, {only} is of a kind that is not read ({suffix or 'no suffix'}); allowed: {', '.join(SUFFIXES)}"
+    )
 
 
 def _file(path: Path) -> dict[str, bytes]:
@@ -224,8 +223,11 @@ def _folder(path: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
             f"{images[-1].relative_to(path).as_posix()}; allowed: all of them in it, or all in one sub-folder per class"
         )
     check_count(path.name, len(images))
-    if sum(item.stat().st_size for item in images) > MAX_BYTES:
-        raise ValueError(f"the images in {path.name} hold more than {MAX_BYTES} bytes; allowed: up to that many in all")
+    if (size := sum(item.stat().st_size for item in images)) > MAX_BYTES:
+        raise ValueError(
+            f"the images in {path.name} hold {size / 1e6:.0f} MB; allowed: {MAX_BYTES / 1e6:.0f} MB in all, such as "
+            "copies 256 pixels wide (a camera's pictures are larger, and are shrunk here in any case)"
+        )
     others = Counter(file.suffix.lower() or "without suffix" for file in files if not is_image(file.name))
     notes = (f"left out: files {', '.join(f'{kind} ({n})' for kind, n in sorted(others.items()))}",) if others else ()
     return {item.relative_to(path).as_posix(): item.read_bytes() for item in images}, notes

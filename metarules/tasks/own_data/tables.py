@@ -10,7 +10,7 @@ import numpy as np
 
 from metarules.tasks.own_data.asked import LARGEST, MAX_EXAMPLES, SEPARATORS, UNLABELLED, Asked, Raw
 from metarules.tasks.own_data.cells import SAMPLE, Cells, find_cells
-from metarules.tasks.own_data.columns import Column, find_label, left_out
+from metarules.tasks.own_data.columns import Column, find_label, left_out, notes_on
 from metarules.tasks.own_data.numbers import is_missing, is_number, mark_of, number
 
 MAX_TABLE_BYTES = 30_000_000  # what is read within ten seconds
@@ -34,9 +34,10 @@ def read_table(name: str, data: bytes, asked: Asked) -> Raw:
     label = find_label(columns, asked, name, cells.counted)
     out = left_out(columns, asked, name, label)
     features = [c for c in columns if c.number not in out and c is not label]
-    notes = [f"left out: {', '.join(f'{columns[j - 1]} ({out[j]})' for j in sorted(out))}"] if out else []
+    notes = notes_on(columns, out, label)
     if not features:
-        raise ValueError(f"{name} has {'; '.join(['labels alone', *notes])}; allowed: columns of numbers besides")
+        found = "; ".join(["labels alone", *notes])
+        raise ValueError(f"{name} has {found}; allowed: columns of numbers besides, see drop and keep")
     values = np.stack([c.values for c in features], 1)
     bad = np.argwhere(~(np.abs(values) <= LARGEST))
     if len(bad):

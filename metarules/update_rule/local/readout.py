@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
@@ -50,16 +51,22 @@ class WeightReadout(nn.Module):
         upper: Float[Tensor, "r_upper *tasks j batch"],
         *,
         plain: bool = False,
+        only: str | None = None,
     ) -> dict[str, Tensor]:
         """All terms by name, before normalisation, from h of the two layers as read out by `self.lower`, `self.upper`.
 
-        `plain` takes the slow path, which has higher derivatives.
+        `plain` takes the slow path, which has higher derivatives; `only` that too, for one of the terms.
 
         Raises:
             ValueError: a term that is no tensor of W's shape.
         """
-        products = plain_products if plain else low_rank_products
-        terms = compute_terms(self.named, inputs, products(upper, lower, self.readouts, self.layout))
+        named = {only: self.named[only]} if only else self.named
+        made = (
+            plain_products(upper, lower, self.readouts, self.layout, named)
+            if plain or only
+            else low_rank_products(upper, lower, self.readouts, self.layout)
+        )
+        terms = compute_terms(named, inputs, made)
         for name, term in terms.items():
             if getattr(term, "shape", None) != inputs.W.shape:
                 got = f"has shape {list(term.shape)}" if isinstance(term, Tensor) else f"is {term!r}"
@@ -75,12 +82,32 @@ class WeightReadout(nn.Module):
         """
         stack = torch.stack([terms[name] for name in self.named])  # [terms, *tasks, i, j]
         size = torch.rsqrt(stack.square().mean(-2) + self.term_eps)
-        gates = 1 + torch.tanh(dense(self.gates, h_mean))
-        coefficients = self.coefficients if factors is None else self.coefficients * factors
-        parts = stack * (per_channel(coefficients, gates) * gates * size).unsqueeze(-2)
+        weights, gates = self._weights(h_mean, factors)
+        parts = stack * (weights * size).unsqueeze(-2)
         total = parts.sum(0)
         bound = torch.rsqrt(1 + total.square().mean(-2, keepdim=True) / self.step_bound)
         return Mixture(parts, gates, bound, total * bound)
+
+    def change(
+        self,
+        inputs: LocalTermInputs,
+        lower: Float[Tensor, "r_lower *tasks i batch"],
+        upper: Float[Tensor, "r_upper *tasks j batch"],
+        h_mean: Float[Tensor, "C *tasks j"],
+        factors: Float[Tensor, "terms"] | None,
+    ) -> Tensor:
+        """The change that `mix` makes of `terms`, with one term in memory at a time, and without gradients."""
+        total = torch.zeros_like(inputs.W)
+        for name, weight in zip(self.named, self._weights(h_mean, factors)[0], strict=True):
+            term = self.terms(inputs, lower, upper, only=name)[name]
+            total.addcmul_(term, (weight * torch.rsqrt(_mean_square(term) + self.term_eps)).unsqueeze(-2))
+        return total.mul_(torch.rsqrt(1 + _mean_square(total) / self.step_bound).unsqueeze(-2))
+
+    def _weights(self, h_mean: Tensor, factors: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Coefficients times gates, and the gates alone [terms, *tasks, j]."""
+        gates = 1 + torch.tanh(dense(self.gates, h_mean))
+        coefficients = self.coefficients if factors is None else self.coefficients * factors
+        return per_channel(coefficients, gates) * gates, gates
 
 
 def plain_products(
@@ -88,10 +115,20 @@ def plain_products(
     lower: Float[Tensor, "r_lower *tasks i batch"],
     channels: int,
     layout: Layout,
+    names: Collection[str] | None = None,
 ) -> dict[str, Tensor]:
     """What `low_rank_products` computes, one name after the other, by the definition in `terms`."""
 
     def read(name: str, end: str) -> Tensor:  # [*tasks, batch, n, channels]
         return layout.part((name,), end, upper, lower, channels).movedim(0, -1).transpose(-3, -2)
 
-    return {name: lowrank(read(name, "top"), read(name, "bottom")) for name in layout.readouts}
+    return {
+        name: lowrank(read(name, "top"), read(name, "bottom"))
+        for name in layout.readouts
+        if names is None or name in names
+    }
+
+
+def _mean_square(matrix: Tensor) -> Tensor:
+    """Of each column, without a matrix of squares."""
+    return torch.linalg.vector_norm(matrix, dim=-2).square() / matrix.shape[-2]

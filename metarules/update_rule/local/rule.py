@@ -5,7 +5,7 @@ Its update networks are dense layers on every neuron (no convolution over units 
 examples can be permuted freely. It is neuron-local in the sense of the paper's own appendix: up to the lateral signals
 named in `LocalRuleSettings` and the terms that mix weights of similar neurons of one layer. Of the terms that are off,
 "covariance" needs the activity of the whole layer, and "slow" which examples of the batch are alike.
-Source: Metz et al., ICLR 2019, for all it shares with the paper's rule; the rest is ours (README, Sources).
+Source: Metz et al., ICLR 2019, for all it shares with the paper's rule; the rest is ours (CONTRIBUTING, Sources).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from metarules.update_rule.local.readout import WeightReadout
 from metarules.update_rule.local.settings import LOCAL_INPUTS, LocalRuleSettings
 from metarules.update_rule.local.terms import LOCAL_TERMS, LocalTermInputs
 
+LARGE = 2**23  # weights of a layer beyond which terms are made one at a time: all of them would take half a gigabyte
 _BIAS_EPS = 0.5  # in change_b = r / sqrt(0.5 + mean r^2), authors' code
 
 
@@ -232,9 +233,11 @@ class LocalRule(LearnedRule):
         activity = (seen[l - 1].xs.mT, seen[l].xs.mT, seen[l].share.mT)
 
         def change(which: str, readout: WeightReadout, weights: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            inputs = LocalTermInputs(weights, *activity, near, l)
+            inputs, scales = LocalTermInputs(weights, *activity, near, l), self._term_factors(layer.W)
+            if weights.numel() > LARGE and not plain and not torch.is_grad_enabled():
+                return readout.change(inputs, lower.lower[which], upper.upper[which], upper.h_mean, scales), {}
             terms = readout.terms(inputs, lower.lower[which], upper.upper[which], plain=plain)
-            return readout.mix(terms, upper.h_mean, self._term_factors(layer.W)).change, terms
+            return readout.mix(terms, upper.h_mean, scales).change, terms
 
         change_W, terms = change("W", self.forward_readout, layer.W)
         change_V = change_W

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from metarules._checks import check_choice, check_names, check_number
+from metarules._checks import check_choice, check_fields, check_names, check_number
 from metarules.update_rule.learned import BACKWARD_UPDATES, checked_scales
 from metarules.update_rule.local.neighbours import ALIKE_IN
 from metarules.update_rule.local.networks import EXAMPLE_INPUTS, NEURON_INPUTS
@@ -20,7 +20,7 @@ _LARGEST = sys.float_info.max  # a factor may be any finite number
 class LocalRuleSettings:
     """Sizes, switches and starting values of `LocalRule`."""
 
-    channels: int = 16  # C, width of h: our second probe (README, Sources)
+    channels: int = 16  # C, width of h: our second probe (CONTRIBUTING, Sources)
     signals: int = 4  # D, signals sent down: ours, small since they are the widest traffic between layers
     readouts: int = 2  # G, channels of each low-rank product: ours; the authors use 4 with C = 64
     lr: float = 0.03  # inner step size at the start: the hand rule; the learned one stays within a factor e
@@ -56,22 +56,17 @@ class LocalRuleSettings:
     terms: tuple[str, ...] = LOCAL_TERMS
 
     def __post_init__(self) -> None:
-        if not isinstance(self.terms, tuple | list) or not all(isinstance(name, str) for name in self.terms):
-            raise TypeError(f"terms is {self.terms!r}; allowed: a tuple of names such as {LOCAL_TERMS[:2]}")
         object.__setattr__(self, "terms", tuple(self.terms))
         check_names("terms", self.terms, registered_terms())
         if not self.terms or len(set(self.terms)) < len(self.terms):
             raise ValueError(f"terms is {self.terms}; allowed: one name at least, none twice")
-        for name in ("channels", "signals", "readouts", "neighbours"):
-            check_number(name, getattr(self, name), low=1, integer=True)
+        check_fields(self, "channels", "signals", "readouts", "neighbours", low=1, high=1024, integer=True)
         check_number("memory", self.memory, low=0, integer=True)
         check_choice("alike_in", self.alike_in, ALIKE_IN)
         if self.memory and self.alike_in == "stream":
             raise ValueError(f"memory is {self.memory} with alike_in stream, which looks nothing up; allowed: 0")
-        for name in ("lr", "temperature", "term_eps", "step_bound"):
-            check_number(name, getattr(self, name), low=0, low_open=True)
-        for name in ("hebb", "decorr", "soft", "slow", "learned", "bias"):
-            check_number(name, getattr(self, name))
+        check_fields(self, "lr", "temperature", "term_eps", "step_bound", low=0, low_open=True)
+        check_fields(self, "hebb", "decorr", "soft", "slow", "learned", "bias")
         check_choice("backward_update", self.backward_update, BACKWARD_UPDATES)
         for name, allowed in (("term_scales", self.terms), ("input_scales", LOCAL_INPUTS)):
             object.__setattr__(self, name, checked_scales(name, getattr(self, name), allowed, _LARGEST))

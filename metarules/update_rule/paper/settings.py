@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from metarules._checks import check_choice, check_number
+from metarules._checks import check_choice, check_fields, check_number
 from metarules.update_rule.learned import BACKWARD_UPDATES, checked_scales
 from metarules.update_rule.terms import TERMS
 
@@ -34,10 +34,8 @@ class PaperRuleSettings:
 
     def __post_init__(self) -> None:
         sizes = ("channels", "signals", "readouts", "top_channels", "top_units", "kernel", "top_kernel")
-        for name in sizes:
-            check_number(name, getattr(self, name), low=1, integer=True)
-        for name in ("top_layers", "hidden_layers"):
-            check_number(name, getattr(self, name), low=0, integer=True)
+        check_fields(self, *sizes, low=1, high=1024, integer=True)
+        check_fields(self, "top_layers", "hidden_layers", low=0, integer=True)
         for name in ("kernel", "top_kernel"):
             if getattr(self, name) % 2 == 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: odd numbers (zero padding on both sides)")
