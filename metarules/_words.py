@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence, Sized
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -42,11 +43,21 @@ def exit_status(work: Callable[[], object], rows: Sized) -> int:
     return 0
 
 
+class _Help(argparse.HelpFormatter):
+    """Help whose lines end at blanks: a name or an option with hyphens stays in one piece, to be copied."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return textwrap.indent("\n".join(self._split_lines(text, width - len(indent))), indent)
+
+
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` without abbreviations that answers an unknown option or choice with the nearest known one."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **settings})
+        super().__init__(**{"allow_abbrev": False, "formatter_class": _Help, **settings})
 
     def error(self, message: str) -> NoReturn:
         """As `ArgumentParser.error`, shortened."""

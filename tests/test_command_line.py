@@ -49,6 +49,7 @@ def test_help_fits_into_80_columns(command: str, capsys: Capture, monkeypatch: p
     status, out, _ = said(capsys, *filter(None, [command]), "--help")
     assert status == 0 and f"metarules {command}".strip() in out
     assert [line for line in out.splitlines() if len(line) > 80] == []
+    assert [line for line in out.splitlines() if re.search(r"\w-$", line)] == []  # what is copied is in one piece
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,30 @@ def test_an_interrupt_is_status_130(capsys: Capture, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(doctor, "main", interrupted)
     assert said(capsys, "doctor")[0] == 130
+
+
+def test_an_interrupt_ends_completion_while_it_asks_a_command_for_its_options(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(*_: Any, **__: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lab, "main", interrupted)
+    assert said(capsys, "completion", "bash")[:2] == (130, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+def test_a_full_disk_is_a_sentence_and_status_1():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "metarules", "--help"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1 and done.stderr.startswith("error: "), done.stderr
+
+
+def test_help_of_a_command_by_either_word(capsys: Capture):
+    assert said(capsys, "help", "doctor") == said(capsys, "doctor", "--help")
+    assert said(capsys, "help") == said(capsys, "--help")
 
 
 def test_a_command_keeps_its_own_status(capsys: Capture, tmp_path: Path):

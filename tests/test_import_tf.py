@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,7 @@ from tf_writer import write
 
 from metarules.base_model import init_state
 from metarules.classic_rules import CLASSIC_RULES
+from metarules.command_line import main as command
 from metarules.evaluation import cli
 from metarules.pretrained import get_rule, load_rule, own_rules, rule_names, rules_folder, save_rule, shipped_rules
 from metarules.pretrained.import_tf import import_rule, main, released_shapes, rule_of_checkpoint
@@ -235,3 +240,74 @@ def test_failures_are_a_sentence(
     monkeypatch.setattr("metarules.pretrained.storage.write_atomically", read_only)
     assert main([str(checkpoint)]) == 1
     assert capsys.readouterr().err.startswith(f"error: {folder} cannot be written (Read-only file system); allowed: ")
+
+
+# ---------------------------------------------------------------------------------------------- damage
+
+
+INDEX, DATA = ".index", ".data-00000-of-00001"
+
+
+def cut(path: Path, to: int) -> None:
+    path.write_bytes(path.read_bytes()[:to])
+
+
+def flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def packed(index: Path, data: Path, under: str = "200_tf_graph/", spoil: bool = False) -> Path:
+    archive = index.with_name("200_tf_graph.zip")
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in (index, data):
+            file.write(path, f"{under}{path.name}")
+            path.unlink()
+    if spoil:
+        flip(archive, archive.stat().st_size // 2)
+    return archive
+
+
+NAME = r"tf_graph_data\.ckpt"
+# what is wrong -> (what makes it so, given the index and the data file; what is said)
+DAMAGE: dict[str, tuple[Callable[[Path, Path], object], str]] = {
+    "index cut short": (lambda index, data: cut(index, 1000), rf"{NAME}{INDEX}: its 1000 bytes do not end"),
+    "data cut short": (lambda index, data: cut(data, 400_000), rf"{NAME}{DATA}: .*the file is truncated"),
+    "a bit of the index": (lambda index, data: flip(index, 300), rf"{NAME}{INDEX}: "),
+    "a bit of the data": (lambda index, data: flip(data, 300_000), rf"{NAME}{DATA}: .* does not fit its checksum"),
+    "no index": (lambda index, data: index.unlink(), rf"{NAME}{INDEX} is not in "),
+    "no data": (lambda index, data: data.unlink(), rf"{NAME}{DATA} is not in "),
+    "empty index": (lambda index, data: cut(index, 0), rf"{NAME}{INDEX}: its 0 bytes do not end"),
+    "empty data": (lambda index, data: cut(data, 0), rf"{NAME}{DATA}: .* of 0: the file is truncated"),
+    "text": (lambda index, data: index.write_text("theta\n" * 50), rf"{NAME}{INDEX}: its 300 bytes do not end"),
+    "files exchanged": (lambda index, data: data.replace(index), rf"{NAME}{INDEX}: .* do not end"),
+    "archive cut short": (lambda index, data: cut(packed(index, data), 9000), r"200_tf_graph\.zip is a damaged zip"),
+    "a bit of the archive": (lambda index, data: packed(index, data, spoil=True), r"\S+ in 200_tf_graph\.zip cannot"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", DAMAGE)
+def test_a_damaged_checkpoint_is_a_sentence_that_names_the_file(
+    wrong: str, checkpoint: Path, tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Status 1, one line, and nothing is written."""
+    index, data = (Path(shutil.copy(f"{checkpoint}{ending}", tmp_path)) for ending in (INDEX, DATA))
+    damage, said = DAMAGE[wrong]
+    damage(index, data)
+    path = next(tmp_path.glob("*.zip"), tmp_path / checkpoint.name)
+    there = sorted(tmp_path.rglob("*"))
+    assert command(["import-tf", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and re.match(f"error: {said}", err), err
+    assert sorted(tmp_path.rglob("*")) == there and not folder.exists()
+
+
+def test_names_in_an_archive_that_climb_out_of_it_lead_nowhere(checkpoint: Path, tmp_path: Path, folder: Path):
+    """It is read where it lies: nothing is unpacked, so that only the rule is written."""
+    index, data = (Path(shutil.copy(f"{checkpoint}{ending}", tmp_path)) for ending in (INDEX, DATA))
+    archive = packed(index, data, under="../../")
+    assert command(["import-tf", str(archive)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {archive.name, folder.name}
+    assert {path.name for path in folder.iterdir()} == {"metz2018.safetensors", "metz2018.json"}
+    assert load_rule("metz2018").card["checkpoint"] == checkpoint.name

@@ -48,7 +48,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status, see `HELP`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] in (["-h"], ["--help"], ["help"]):
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
+    try:
+        return _run(words)
+    except SystemExit as stop:  # of a parser: 0 after --help, 2 after an error
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except OSError as error:  # such as a full disk under what was to be printed
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(words: Sequence[str]) -> int:
+    if words[:1] in (["-h"], ["--help"]):
         print_whole(HELP.rstrip())
         return 0
     if words[:1] == ["--version"]:
@@ -59,11 +74,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         near = nearest(words[0], [*COMMANDS, "--help", "--version"]) if words else ""
         print(f"metarules: {asked}; allowed: {', '.join(COMMANDS)}{near}\nmetarules --help says more", file=sys.stderr)
         return 2
-    try:
-        status: int = import_module(COMMANDS[words[0]][0]).main(words[1:], prog=f"metarules {words[0]}")
-    except SystemExit as stop:  # of a parser: 0 after --help, 2 after an error
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    status: int = import_module(COMMANDS[words[0]][0]).main(words[1:], prog=f"metarules {words[0]}")
     return status

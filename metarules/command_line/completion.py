@@ -45,7 +45,8 @@ def options_of(command: str) -> list[str]:
     """The options that a command's help names."""
     text = io.StringIO()
     with redirect_stdout(text):
-        run([command, "--help"])
+        if run([command, "--help"]) == 130:
+            raise KeyboardInterrupt  # which the command has taken for its own
     own = {option for option in _OPTION.findall(text.getvalue()) if not option.endswith(("-", "."))}
     return sorted(own | {"--help"})
 

@@ -64,7 +64,7 @@ def build_parser(prog: str) -> Parser:
         usage=f"{prog} [FOLDER] [--copy-only] [options of JupyterLab]",
         description="Copy the lessons to a folder of yours and open lesson 0 in JupyterLab. Lessons that you have "
         "changed stay as they are; a new edition is put beside them.",
-        epilog=f"All other options are handed on to JupyterLab: {prog} --no-browser --port 8890",
+        epilog="All other options, such as --no-browser or --port 8890, are handed on to JupyterLab.",
     )
     where = "where your copies are, made if missing (default: %(default)s)"
     parser.add_argument("folder", metavar="FOLDER", nargs="?", default=FOLDER, help=where)

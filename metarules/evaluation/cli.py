@@ -113,7 +113,8 @@ def build_parser(prog: str = PROGRAM) -> Parser:
     add("--rule", action="append", default=[], metavar="NAME", help=rules)
     add_options(parser)
     add("--steps", type=int, metavar="T", help="inner steps of the rules named by --rule (default: as each recommends)")
-    add("--labels-per-class", type=int, default=LABELS_PER_CLASS, metavar="K", help="default: %(default)s")
+    labels = "what the read-out is fitted to (default: %(default)s)"
+    add("--labels-per-class", type=int, default=LABELS_PER_CLASS, metavar="K", help=labels)
     add("--splits", type=int, default=N_SPLITS, metavar="N", help="draws of labelled examples (default: %(default)s)")
     add("--seeds", type=int, default=Protocol.n_models, metavar="N", help="base models (default: %(default)s)")
     add("--seed", type=int, default=Protocol.seed, metavar="S", help="where all chance starts (default: %(default)s)")
