@@ -29,7 +29,6 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "metarules-stamp.json"
 LESSON_0 = ROOT / "notebooks" / "00_start_here.ipynb"
-UPLOAD = 120_000_000  # bytes of one message: the largest file that `read_dataset` takes; Jupyter's own limit is 10 MB
 OLDEST_PYTHON = (3, 11)  # as in pyproject.toml
 CELL_SECONDS = 120  # a lesson's cells take under 30 s; nbval itself would wait 2,000
 
@@ -193,16 +192,10 @@ def quieten_lab() -> None:
 
 
 def lab(rest: list[str]) -> int:
-    """Open lesson 0; the file browser shows the whole repository, so that the code is a click away."""
+    """Open lesson 0 where it is; the file browser shows the whole repository, so that the code is a click away."""
     if not LESSON_0.exists():
         return complain(f"{LESSON_0.relative_to(ROOT)} is missing; is this a complete copy of the repository?")
-    root = ["--allow-root"] if sys.platform == "linux" and os.geteuid() == 0 else []  # it refuses root otherwise
-    settings = [
-        f"--ServerApp.root_dir={ROOT}",
-        f"--LabApp.default_url=/lab/tree/{LESSON_0.relative_to(ROOT).as_posix()}",  # what it prints leads there, too
-        f"--ServerApp.tornado_settings={{'websocket_max_message_size': {UPLOAD}}}",  # more ends the connection, unsaid
-    ]
-    return run_python("-m", "jupyterlab", *settings, *root, *rest)
+    return run_python("-m", "metarules", "lab", str(LESSON_0.parent), *rest)
 
 
 def lint() -> int:

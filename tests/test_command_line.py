@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ import metarules
 from metarules import command_line
 from metarules.command_line import COMMANDS, doctor, doctor_widgets, lab, lessons, main
 from metarules.command_line.completion import bash, fish, options_of
+from metarules.tasks.own_data.asked import MAX_BYTES
 
 Capture = pytest.CaptureFixture[str]
 
@@ -228,8 +230,19 @@ def test_lab_opens_lesson_0_in_the_folder_and_hands_options_on(opened: list[Any]
     folder = tmp_path / "my läb"
     assert words[:3] == [sys.executable, "-m", "jupyterlab"] and words[-3:] == ["--no-browser", "--port", "8890"]
     assert {f"--ServerApp.root_dir={folder}", "--LabApp.default_url=/lab/tree/00_a.ipynb"} <= set(words)
-    assert any("websocket_max_message_size" in word for word in words)  # uploads over 10 MB arrive
+    assert f"--ServerApp.tornado_settings={{'websocket_max_message_size': {lab.UPLOAD}}}" in words  # over 10 MB arrive
+    assert MAX_BYTES < lab.UPLOAD
     assert options["cwd"] == folder and options["env"]["OMP_NUM_THREADS"]
+
+
+def test_lab_shows_the_repository_around_its_own_lessons(opened: list[Any], edition: Path):
+    """What `make lab` does."""
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["lab", str(edition), "--no-browser"]) == 0
+    ((words, options),) = opened
+    assert f"--ServerApp.root_dir={edition.parent}" in words and options["cwd"] == edition.parent
+    assert f"--LabApp.default_url=/lab/tree/{edition.name}/00_a.ipynb" in words
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_lab_says_so_when_jupyterlab_does_not_understand_a_word(opened: list[Any], capsys: Capture):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,12 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from metarules._words import Parser
+from metarules.command_line import lessons
 from metarules.command_line.lessons import Copies, copy_lessons, lesson_names
 
 FOLDER = "metarules-lessons"
 # Lessons work offline: JupyterLab shall neither ask about news nor look for updates.
 QUIET = ("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
-UPLOAD = 120_000_000  # bytes of one message, as start.py has it: Jupyter's own 10 MB end the connection, unsaid
+UPLOAD = 120_000_000  # bytes of a message: the largest file that `read_dataset` takes; over 10 MB, Jupyter hangs up
 # where JupyterLab, IPython and matplotlib write
 PLACES = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "MPLCONFIGDIR")
 
@@ -86,26 +88,31 @@ def say(copies: Copies, folder: Path) -> None:
 
 
 def open_lab(folder: Path, options: Sequence[str]) -> int:
-    """Run JupyterLab in `folder`, with one numerical thread unless the environment says otherwise."""
+    """Run JupyterLab on lesson 0 in `folder`, with one numerical thread unless the environment says otherwise.
+
+    Its file browser shows the folder; around the repository's own lessons the repository, so that code is a click away.
+    """
+    top = folder.parent if folder.samefile(lessons.lessons_folder()) else folder
+    first = (folder / lesson_names()[0]).relative_to(top).as_posix()
     root = ["--allow-root"] if sys.platform == "linux" and os.geteuid() == 0 else []  # it refuses root otherwise
-    places = [f"--ServerApp.root_dir={folder}", f"--LabApp.default_url=/lab/tree/{lesson_names()[0]}"]
+    places = [f"--ServerApp.root_dir={top}", f"--LabApp.default_url=/lab/tree/{first}"]  # what it prints leads there
     places.append(f"--ServerApp.tornado_settings={{'websocket_max_message_size': {UPLOAD}}}")
     command = [sys.executable, "-m", "jupyterlab", *places, *QUIET, *root, *options]
     with tempfile.TemporaryDirectory(prefix="metarules-") as spare:
         env = {"OMP_NUM_THREADS": "1", **os.environ, **other_places(spare)}
-        process = subprocess.Popen(command, cwd=folder, env=env)
+        process = subprocess.Popen(command, cwd=top, env=env)
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # ending us ends the child too
         interrupted = False
-        while True:
-            try:
-                status = process.wait()
-            except KeyboardInterrupt:  # JupyterLab got it too, and may ask back
-                interrupted = True
-            except BaseException:
-                process.terminate()
-                process.wait()
-                raise
-            else:
-                return 130 if interrupted else status if status in (0, 2) else 1
+        try:
+            while True:
+                try:
+                    status = process.wait()
+                except KeyboardInterrupt:  # JupyterLab got it too, and may ask back
+                    interrupted = True
+                else:
+                    return 130 if interrupted else status if status in (0, 2) else 1
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def other_places(spare: str) -> dict[str, str]:
