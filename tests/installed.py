@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import subprocess
 import sys
+import time
+import urllib.request
 import venv
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 # What stands for the registry: these tests install nothing but the wheel itself.
@@ -75,3 +82,44 @@ def plain_environment(**more: str) -> dict[str, str]:
     hidden = ("PYTHONPATH", "VIRTUAL_ENV", "JUPYTER_PATH")
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
     return {**kept, "OMP_NUM_THREADS": "1", **more}
+
+
+def cut_off(folder: Path) -> dict[str, str]:
+    """Environment variables without a network, and with a home that cannot be written, not even by root."""
+    (folder / "offline").mkdir()
+    (folder / "offline" / "sitecustomize.py").write_text(OFFLINE, encoding="utf-8")
+    (folder / "file").touch()
+    home = str(folder / "file" / "home")
+    return plain_environment(PYTHONPATH=str(folder / "offline"), HOME=home, USERPROFILE=home)
+
+
+@contextlib.contextmanager
+def started_lab(
+    words: Sequence[str], cwd: Path, env: Mapping[str, str], log: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A command that opens JupyterLab, and the address that it says; all of it is ended behind."""
+    options = ["--no-browser", "--ServerApp.port_retries=50"]
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [*words, *options], cwd=cwd, env=dict(env), stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        end, address = time.monotonic() + 240, None
+        while address is None:
+            said = log.read_text(encoding="utf-8", errors="replace")
+            assert process.poll() is None and time.monotonic() < end, said[-3000:]
+            address = re.search(r"http://127\.0\.0\.1:\d+/lab\S*\?token=\w+", said)
+            time.sleep(0.2)
+        yield process, address[0]
+    finally:
+        for child in [*psutil.Process(process.pid).children(recursive=True), process] if process.poll() is None else []:
+            child.kill()
+        process.wait()
+
+
+def serves(address: str, path: str) -> bool:
+    """Whether the JupyterLab at an address has a file."""
+    base, token = address.partition("/lab")[0], address.partition("?token=")[2]
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"{base}/api/contents/{path}?content=0&token={token}", timeout=60) as answer:
+        return bool(answer.status == 200)

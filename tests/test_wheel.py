@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import signal
 import subprocess
-import time
-import urllib.request
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from installed import OFFLINE, build_wheel, empty_environment, pip_install, plain_environment
+from installed import build_wheel, cut_off, empty_environment, pip_install, serves, started_lab
 
 import metarules
 
@@ -52,13 +47,8 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def env(python: Path, tmp_path: Path) -> dict[str, str]:
-    """No network, and a home that cannot be written, not even by root."""
-    (tmp_path / "offline").mkdir()
-    (tmp_path / "offline" / "sitecustomize.py").write_text(OFFLINE, encoding="utf-8")
-    (tmp_path / "file").touch()
-    home = str(tmp_path / "file" / "home")
     path = f"{python.parent}{os.pathsep}{os.defpath}"  # no jupyter of another Python's, as the doctor would say
-    return plain_environment(PYTHONPATH=str(tmp_path / "offline"), HOME=home, USERPROFILE=home, PATH=path)
+    return {**cut_off(tmp_path), "PATH": path}
 
 
 def run(*words: object, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -109,35 +99,12 @@ def test_the_doctor_looks_at_this_environment(python: Path, env: dict[str, str],
     assert "cannot be written" in done.stdout and "JUPYTER_RUNTIME_DIR" in done.stdout
 
 
-@contextlib.contextmanager
-def lab(python: Path, folder: str, cwd: Path, env: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """`metarules lab` and its address, once it says one."""
-    log = cwd / "lab.log"
-    words = [str(python), "-m", "metarules", "lab", folder, "--no-browser", "--ServerApp.port_retries=50"]
-    with log.open("wb") as file:
-        process = subprocess.Popen(words, cwd=cwd, env=env, stdout=file, stderr=file, start_new_session=True)
-    try:
-        end, address = time.monotonic() + 240, None
-        while address is None:
-            said = log.read_text(encoding="utf-8", errors="replace")
-            assert process.poll() is None and time.monotonic() < end, said[-3000:]
-            address = re.search(r"http://127\.0\.0\.1:\d+/lab\S*\?token=\w+", said)
-            time.sleep(0.2)
-        yield process, address[0]
-    finally:
-        for child in [*psutil.Process(process.pid).children(recursive=True), process] if process.poll() is None else []:
-            child.kill()
-        process.wait()
-
-
 @pytest.mark.slow
 def test_lab_serves_lesson_0_from_a_folder_of_ones_own(python: Path, env: dict[str, str], tmp_path: Path):
-    with lab(python, "meine Übungen", tmp_path, env) as (process, address):
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        base, _, token = address.partition("/lab")[0], *address.partition("?token=")[1:]
-        with direct.open(f"{base}/api/contents/00_start_here.ipynb?content=0&token={token}", timeout=60) as answer:
-            assert answer.status == 200
-        assert "00_start_here" in address
+    words = [str(python), "-m", "metarules", "lab", "meine Übungen"]
+    with started_lab(words, tmp_path, env, tmp_path / "lab.log") as (process, address):
+        assert address.partition("?")[0].endswith("/lab/tree/00_start_here.ipynb")
+        assert serves(address, "00_start_here.ipynb")
         (server,) = psutil.Process(process.pid).children()
         os.kill(process.pid, signal.SIGINT)
         server.terminate()  # as after a second Ctrl+C and a yes
