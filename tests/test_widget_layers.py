@@ -107,6 +107,7 @@ def test_untouched_it_tells_the_story(explorer: LayersExplorer):
     assert f"step {STEPS} of {STEPS}: few-shot accuracy {explorer.accuracy:.2f} (layer 1" in explorer.status.value
     for name, panel in explorer.panels.items():
         wide = 912 if name == "layers" else 450
+        assert panel.layout.flex == ("1 1 100%" if name == "layers" else "1 1 300px")  # a row of its own
         assert panel.width == wide and Image.open(io.BytesIO(panel.value)).width == wide * 1.5
         assert len(panel.alt) > 60 and "before" in panel.alt
     sheet = explorer._repr_mimebundle_()["image/png"]

@@ -34,10 +34,14 @@ def folded(parts: Sequence[widgets.Widget], title: str) -> widgets.Accordion:
 
 
 def pictures(parts: Sequence[widgets.Widget]) -> widgets.HBox:
-    """Pictures side by side, two in a row down to a column of 612 pixels: they shrink before they wrap."""
+    """Pictures side by side, two in a row down to a column of 612 pixels: they shrink before they wrap.
+
+    A picture of more than half the width has a row of its own.
+    """
     for part in parts:
         if isinstance(part, Picture):
-            part.layout.flex, part.layout.min_width, part.layout.max_width = "1 1 300px", "0", f"{part.width}px"
+            least = "300px" if 2 * part.width <= int(WIDTH.removesuffix("px")) else "100%"
+            part.layout.flex, part.layout.min_width, part.layout.max_width = f"1 1 {least}", "0", f"{part.width}px"
     layout = widgets.Layout(flex_flow="row wrap", grid_gap="12px", max_width=WIDTH)
     return widgets.HBox(list(parts), layout=layout)
 
