@@ -65,9 +65,14 @@ function render({ el }) {
   let gone = false;
   let root = null;
   const observer = new MutationObserver(() => tend(root));
+  const own = event => !event.ctrlKey && !event.metaKey && !event.altKey &&
+    !(event.shiftKey && event.key === "Enter") && (event.key.length === 1 || OWN.test(event.key));
+  // Notebook 7 looks for its shortcuts before a key comes down to the control, but not where it finds this attribute.
+  const claim = event => {
+    if (root.contains(event.target)) event.target.toggleAttribute("data-lm-suppress-shortcuts", own(event));
+  };
   const press = event => {
-    if (event.ctrlKey || event.metaKey || event.altKey || (event.shiftKey && event.key === "Enter")) return;
-    if (event.key.length > 1 && !OWN.test(event.key)) return;
+    if (!own(event)) return;
     event.stopPropagation();
     const header = event.target.closest(HEADER);
     if (!header || (event.key !== "Enter" && event.key !== " ")) return;
@@ -80,6 +85,7 @@ function render({ el }) {
     if (!root) return void setTimeout(start, 50); // not yet in the page
     observer.observe(root, { subtree: true, childList: true, attributeFilter: ["class", "disabled"] });
     root.addEventListener("keydown", press);
+    window.addEventListener("keydown", claim, true);
     tend(root);
   };
   start();
@@ -87,6 +93,7 @@ function render({ el }) {
     gone = true;
     observer.disconnect();
     root?.removeEventListener("keydown", press);
+    window.removeEventListener("keydown", claim, true);
   };
 }
 export default { render };
