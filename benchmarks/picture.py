@@ -109,7 +109,7 @@ def fitting_figure(rows: Sequence[Row]) -> Figure:
     drawn = dict(zip(names, panels["seconds"].lines, strict=True))
     steps = sorted(rules, key=lambda name: rules.index(name) % 2)  # a column of rivals, one of 25 steps, one of 100
     order = [name for name in names if name not in rules] + steps
-    place = {"loc": "upper left", "bbox_to_anchor": (0.6 / 9.12, 0.98 / 4.6), "ncols": 3}
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.6 / 9.12, 0.98 / 4.6), "ncols": 3}
     handles = [drawn[name] for name in order]
     figure.legend(handles, order, fontsize=style.SMALL, frameon=False, columnspacing=2.0, **place)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -38,7 +39,7 @@ class MapFilm(Film):
         if self.net.depth in self.map.depths and (self.net.depth == 1 or self.net.width in self.map.widths):
             y, last = self.map.depths.index(self.net.depth), len(self.map.widths)
             x, across = (0, last) if self.net.depth == 1 else (self.map.widths.index(self.net.width), 1)
-            look = {"fill": False, "edgecolor": style.BACKWARD, "linewidth": 3}
+            look: dict[str, Any] = {"fill": False, "edgecolor": style.BACKWARD, "linewidth": 3}
             self.axes.add_patch(Rectangle((x - 0.47, y - 0.44), across - 0.06, 0.88, **look))
         super().__init__(figure, len(cell.steps), [])
 
@@ -83,12 +84,13 @@ def draw_map(axes: Axes, shown: Map, kind: str = "accuracy", limits: tuple[float
         if np.isfinite(value):
             alone = shown.depths[y] == 1 and np.isfinite(values[y]).sum() == 1
             left, across = (0, len(shown.widths)) if alone else (x, 1)
-            ground, look = to_hex(colours(norm(value))), {"edgecolor": style.PAPER, "linewidth": 1.5}
-            axes.add_patch(Rectangle((left - 0.5, y - 0.5), across, 1, facecolor=ground, **look))
+            ground = to_hex(colours(norm(value)))
+            cell = Rectangle((left - 0.5, y - 0.5), across, 1, facecolor=ground, edgecolor=style.PAPER, linewidth=1.5)
+            axes.add_patch(cell)
             words = f"{value:.2f}" if kind == "accuracy" else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
             words += "" if shown.clear[y, x] or not np.isfinite(shown.above[y, x]) else " ≈"
-            at, look = left + (across - 1) / 2, {"fontsize": style.TEXT, "color": style.text_on(ground)}
-            axes.text(at, y, words, ha="center", va="center", **look)
+            middle, colour = left + (across - 1) / 2, style.text_on(ground)
+            axes.text(middle, y, words, ha="center", va="center", fontsize=style.TEXT, color=colour)
     axes.set_xticks(range(len(shown.widths)), [str(w) for w in shown.widths], fontsize=style.SMALL, color=style.MUTED)
     axes.set_yticks(range(len(shown.depths)), [str(d) for d in shown.depths], fontsize=style.SMALL, color=style.MUTED)
     axes.tick_params(length=0)
@@ -259,7 +261,7 @@ def bars_figure(
     axes.set_yticks(range(rows), list(groups), fontsize=style.TEXT, color=style.INK)
     if chance is not None:
         axes.axvline(chance, color=style.MUTED, linewidth=1, linestyle=":")
-        look = {"fontsize": style.SMALL, "color": style.MUTED, "ha": "right", "va": "bottom"}
+        look: dict[str, Any] = {"fontsize": style.SMALL, "color": style.MUTED, "ha": "right", "va": "bottom"}
         axes.text(chance - 0.006, rows - 0.5, "chance", **look)
     x = 2.0
     for name, (colour, _, marker) in zip(names, (*_LOOKS, *_MORE), strict=False):
