@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from metarules.evaluation.grids import UNTAUGHT, GridRow
 from metarules.plots.generalisation import bars_figure, curves_figure, losses_figure, maps_figure
 from metarules.plots.style import figure_to_png
-from metarules.studies.generalisation import grid_map, recorded_grid, select
+from metarules.studies.generalisation import WIDTHS, grid_map, recorded_grid, select
 from metarules.studies.vae_curve import recorded_vae
 
 OUT = Path("figures/paper")
@@ -74,7 +74,9 @@ def nonlinearities(rows: Sequence[GridRow]) -> Figure:
     """Accuracy above untaught over width and depth, for five nonlinearities."""
     asked = {"data": "handwriting", "labels": 10, "steps": 30, "models": 1, "method": "local", "size": 8}
     kinds = ("relu", "leaky_relu", "silu", "tanh", "step")
-    maps = {f"{kind}: above untaught": grid_map(select(rows, **asked, nonlinearity=kind)) for kind in kinds}
+    widths = (*WIDTHS, 512, 1024)
+    found = {kind: select(rows, **asked, nonlinearity=kind) for kind in kinds}
+    maps = {f"{kind}: above untaught": grid_map(lines, widths) for kind, lines in found.items()}
     note = (
         "Accuracy of the rule minus that of the same net untaught: held-out handwriting, ten labels per class,\n30 "
         "inner steps, one base model. A minus: the rule does harm. ≈: within two standard errors of no difference."
