@@ -79,17 +79,19 @@ def fitting_figure(rows: Sequence[Row]) -> Figure:
         rows: what `fitting.run` returned.
     """
     names = list(dict.fromkeys(row.choice for row in rows))
-    figure = style.new_figure(9.8, 3.6)
-    style.put_text(figure, 0.1, 3.51, "Learning without labels from N examples of handwriting", size=style.TITLE,
+    figure = style.new_figure(9.12, 4.6)
+    style.put_text(figure, 0.1, 4.51, "Learning without labels from N examples of handwriting", size=style.TITLE,
                    weight="bold", va="top")  # fmt: skip
-    said = "held-out characters, 8 x 8; 10 labels a class, on 2,000 other examples; " + rows[0].machine
-    style.put_text(figure, 0.1, 3.27, said, size=style.SMALL, color=style.MUTED, va="top")
+    said = f"held-out characters, 8 x 8; ten labels per class, accuracy on 2,000 other examples; {rows[0].machine}"
+    style.put_text(figure, 0.1, 4.27, said, size=style.SMALL, color=style.MUTED, va="top")
     panels = {}
-    for i, (field, label) in enumerate((("seconds", "seconds of learning"), ("accuracy", "accuracy"))):
-        panels[field] = style.axes_at(figure, 0.65 + 3.15 * i, 0.5, 2.45, 2.35)
+    for i, (field, label) in enumerate((("seconds", "seconds of learning"), ("accuracy", "few-shot accuracy"))):
+        panels[field] = style.axes_at(figure, 0.75 + 4.5 * i, 1.5, 3.65, 2.4)
         style.quiet_axes(panels[field], "examples N", label)
         panels[field].set_xscale("log")
     panels["seconds"].set_yscale("log")
+    for axes in panels.values():
+        axes.minorticks_off()
     rules = [name for name in names if name.startswith("local")]
     for name in names:
         done = [row for row in rows if row.choice == name and not row.why]
@@ -100,10 +102,14 @@ def fitting_figure(rows: Sequence[Row]) -> Figure:
             "marker": "o" if rule else style.CLASS_MARKERS[k + 1],
             "linestyle": "--" if rule and k % 2 == 0 else "-",
         }
-        for field, axes in panels.items():
-            values = [getattr(row, field) for row in done]
-            axes.plot([row.examples for row in done], values, markersize=3.5, linewidth=1.3, label=name, **look)
-    handles, labels = panels["seconds"].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="center left", bbox_to_anchor=(6.4 / 9.8, 0.45), fontsize=style.SMALL,
-                  frameon=False)  # fmt: skip
+        at = [row.examples for row in done]
+        panels["seconds"].plot(at, [row.seconds for row in done], markersize=4, linewidth=1.4, label=name, **look)
+        errors = [row.stderr for row in done]
+        panels["accuracy"].errorbar(at, [row.accuracy for row in done], errors, markersize=4, linewidth=1.4, **look)
+    drawn = dict(zip(names, panels["seconds"].lines, strict=True))
+    steps = sorted(rules, key=lambda name: rules.index(name) % 2)  # a column of rivals, one of 25 steps, one of 100
+    order = [name for name in names if name not in rules] + steps
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.6 / 9.12, 0.98 / 4.6), "ncols": 3}
+    handles = [drawn[name] for name in order]
+    figure.legend(handles, order, fontsize=style.SMALL, frameon=False, columnspacing=2.0, **place)
     return figure

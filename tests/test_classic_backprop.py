@@ -90,7 +90,7 @@ def assert_follows_gradient(before: BaseModelState, after: BaseModelState, loss:
 @pytest.mark.parametrize("tasks", [(), (3,), (2, 2)])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 def test_backprop_equals_autograd(depth: int, tasks: tuple[int, ...]):
-    rule = get_rule("backprop", lr=0.1, n_classes=CLASSES)
+    rule = get_rule("backprop", optimiser="sgd", lr=0.1, n_classes=CLASSES)
     batch = make_batch(tasks)
     phi = with_grad(rule.init_extra(make_phi(depth, tasks)))
     assert_follows_gradient(phi, rule(phi, batch), supervised_loss(phi, batch), 0.1)
@@ -98,7 +98,7 @@ def test_backprop_equals_autograd(depth: int, tasks: tuple[int, ...]):
 
 @pytest.mark.parametrize("name", sorted(NONLINEARITIES))
 def test_backprop_equals_autograd_for_every_nonlinearity(name: str):
-    rule = get_rule("backprop", lr=0.1, n_classes=CLASSES)
+    rule = get_rule("backprop", optimiser="sgd", lr=0.1, n_classes=CLASSES)
     batch = make_batch((2,))
     phi = with_grad(rule.init_extra(make_phi(3, (2,), name)))
     after = rule(phi, batch)
@@ -121,7 +121,7 @@ def test_autoencoder_equals_autograd(depth: int, name: str):
 def test_feedback_alignment_with_V_equal_to_W_is_backprop(tasks: tuple[int, ...]):
     batch = make_batch(tasks)
     feedback = get_rule("feedback_alignment", lr=0.1, n_classes=CLASSES)
-    backprop = get_rule("backprop", lr=0.1, n_classes=CLASSES)
+    backprop = get_rule("backprop", optimiser="sgd", lr=0.1, n_classes=CLASSES)
     phi = tie(feedback.init_extra(make_phi(4, tasks)))
     a, b = feedback.trace(phi, batch), backprop.trace(phi, batch)
     for l in range(1, 5):
@@ -135,7 +135,7 @@ def test_feedback_alignment_keeps_V_and_differs_below_the_read_out():
     batch = make_batch()
     feedback = get_rule("feedback_alignment", lr=0.1, n_classes=CLASSES)
     phi = feedback.init_extra(make_phi(2))
-    backprop = get_rule("backprop", lr=0.1, n_classes=CLASSES)
+    backprop = get_rule("backprop", optimiser="sgd", lr=0.1, n_classes=CLASSES)
     a, b = feedback(phi, batch), backprop(phi, batch)
     assert torch.equal(a.extra["readout_W"], b.extra["readout_W"])
     assert not torch.allclose(a.layers[1].W, b.layers[1].W)
@@ -200,8 +200,8 @@ def test_adam_equals_torch_optim(name: str):
 
 def test_decay_shrinks_matrices_and_not_biases():
     batch = make_batch()
-    plain = get_rule("backprop", lr=0.1, n_classes=CLASSES)
-    decaying = get_rule("backprop", lr=0.1, decay=0.5, n_classes=CLASSES)
+    plain = get_rule("backprop", optimiser="sgd", lr=0.1, n_classes=CLASSES)
+    decaying = get_rule("backprop", optimiser="sgd", lr=0.1, decay=0.5, n_classes=CLASSES)
     phi = plain.init_extra(make_phi(2))
     a, b = plain(phi, batch), decaying(phi, batch)
     torch.testing.assert_close(b.layers[0].W, a.layers[0].W - 0.05 * phi.layers[0].W)

@@ -130,5 +130,8 @@ def test_recorded_grid_has_every_cell_and_no_cell_of_relu_fails():
             if kind.endswith(("relu", "silu")):
                 known = np.isfinite(found.above)
                 assert found.clear[known].all() and (found.above[known] > 0).all()
+    wide = select(rows, data="handwriting", width=(512, 1024), labels=10, steps=30)
+    assert len(wide) == 5 * 2 * 4  # a net on which the rule does harm says so: tanh alone
+    assert {row.nonlinearity for row in wide if row.verdict != "above"} <= {"tanh"}
     assert max(row.width for row in rows) == 10_000 and max(row.depth for row in rows) == 11
     assert all(row.megabytes < 8000 for row in rows if row.width == 10_000)

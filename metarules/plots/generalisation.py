@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -35,11 +36,11 @@ class MapFilm(Film):
         figure, self._corner = style.panel_figure(f"Other nets: {KINDS[kind]}", subtitle)
         self.axes = style.axes_at(figure, 0.62, 0.5, 3.75, 2.3)
         draw_map(self.axes, self.map, kind)
-        width = self.net.width if self.net.depth > 1 else self.map.widths[1]
-        if width in self.map.widths and self.net.depth in self.map.depths:
-            x, y = self.map.widths.index(width), self.map.depths.index(self.net.depth)
-            frame = Rectangle((x - 0.47, y - 0.44), 0.94, 0.88, fill=False, edgecolor=style.BACKWARD, linewidth=3)
-            self.axes.add_patch(frame)
+        if self.net.depth in self.map.depths and (self.net.depth == 1 or self.net.width in self.map.widths):
+            y, last = self.map.depths.index(self.net.depth), len(self.map.widths)
+            x, across = (0, last) if self.net.depth == 1 else (self.map.widths.index(self.net.width), 1)
+            look: dict[str, Any] = {"fill": False, "edgecolor": style.BACKWARD, "linewidth": 3}
+            self.axes.add_patch(Rectangle((x - 0.47, y - 0.44), across - 0.06, 0.88, **look))
         super().__init__(figure, len(cell.steps), [])
 
     def set_frame(self, frame: int) -> None:
@@ -65,7 +66,7 @@ class MapFilm(Film):
 
 
 def draw_map(axes: Axes, shown: Map, kind: str = "accuracy", limits: tuple[float, float] | None = None) -> None:
-    """Draw a map into axes: colours and numbers.
+    """Draw a map into axes: colours and numbers. One layer, which has no width, is one cell across.
 
     Args:
         axes: where.
@@ -81,11 +82,15 @@ def draw_map(axes: Axes, shown: Map, kind: str = "accuracy", limits: tuple[float
     axes.set(xlim=(-0.5, len(shown.widths) - 0.5), ylim=(-0.5, len(shown.depths) - 0.5))
     for (y, x), value in np.ndenumerate(values):
         if np.isfinite(value):
+            alone = shown.depths[y] == 1 and np.isfinite(values[y]).sum() == 1
+            left, across = (0, len(shown.widths)) if alone else (x, 1)
             ground = to_hex(colours(norm(value)))
-            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=ground, edgecolor=style.PAPER, linewidth=1.5))
-            words = f"{value:.2f}" if kind == "accuracy" else f"{value:+.2f}"
+            cell = Rectangle((left - 0.5, y - 0.5), across, 1, facecolor=ground, edgecolor=style.PAPER, linewidth=1.5)
+            axes.add_patch(cell)
+            words = f"{value:.2f}" if kind == "accuracy" else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
             words += "" if shown.clear[y, x] or not np.isfinite(shown.above[y, x]) else " ≈"
-            axes.text(x, y, words, ha="center", va="center", fontsize=style.TEXT, color=style.text_on(ground))
+            middle, colour = left + (across - 1) / 2, style.text_on(ground)
+            axes.text(middle, y, words, ha="center", va="center", fontsize=style.TEXT, color=colour)
     axes.set_xticks(range(len(shown.widths)), [str(w) for w in shown.widths], fontsize=style.SMALL, color=style.MUTED)
     axes.set_yticks(range(len(shown.depths)), [str(d) for d in shown.depths], fontsize=style.SMALL, color=style.MUTED)
     axes.tick_params(length=0)
@@ -191,32 +196,34 @@ def draw_curves(axes: Axes, figure: Figure, series: Series, x: str, margin: floa
         style.put_text(figure, margin, y, words, color=colour, size=style.SMALL, va="center", linespacing=1.05)
 
 
-def curves_figure(panels: Mapping[str, tuple[str, Series]], low: float | None = None) -> Figure:
+def curves_figure(panels: Mapping[str, tuple[str, Series]], low: float | None = None, note: str = "") -> Figure:
     """Panels of curves side by side, two in a row.
 
     Args:
         panels: heading -> (what the axis is, the curves), see `draw_curves`.
         low: where the axes of accuracy begin.
+        note: a line below all of them.
 
     Returns:
         The Figure, 9.12 inches wide.
     """
     rows = -(-len(panels) // 2)
-    figure = style.new_figure(9.12, 3.1 * rows)
+    figure, foot = _noted(3.1 * rows, note)
     for i, (title, (x, series)) in enumerate(panels.items()):
-        left, top = 4.56 * (i % 2), 3.1 * (rows - i // 2)
+        left, top = 4.56 * (i % 2), foot + 3.1 * (rows - i // 2)
         style.put_text(figure, left + 0.1, top - 0.1, title, size=style.TITLE, weight="bold", va="top")
         axes = style.axes_at(figure, left + 0.5, top - 2.62, 2.85, 2.15)
         draw_curves(axes, figure, series, x, left + 3.42, low=low)
     return figure
 
 
-def maps_figure(maps: Mapping[str, Map], kind: str = "accuracy") -> Figure:
+def maps_figure(maps: Mapping[str, Map], kind: str = "accuracy", note: str = "") -> Figure:
     """Maps side by side, two in a row, in one scale of colours.
 
     Args:
         maps: heading -> map.
         kind: "accuracy" or "above".
+        note: a line below all of them.
 
     Returns:
         The Figure, 9.12 inches wide.
@@ -224,9 +231,9 @@ def maps_figure(maps: Mapping[str, Map], kind: str = "accuracy") -> Figure:
     values = np.concatenate([getattr(shown, kind).ravel() for shown in maps.values()])
     limits = float(np.nanmin(values)), float(np.nanmax(values))
     rows = -(-len(maps) // 2)
-    figure = style.new_figure(9.12, 3.0 * rows)
+    figure, foot = _noted(3.0 * rows, note)
     for i, (title, shown) in enumerate(maps.items()):
-        left, top = 4.56 * (i % 2), 3.0 * (rows - i // 2)
+        left, top = 4.56 * (i % 2), foot + 3.0 * (rows - i // 2)
         style.put_text(figure, left + 0.1, top - 0.1, title, size=style.TITLE, weight="bold", va="top")
         draw_map(style.axes_at(figure, left + 0.55, top - 2.5, 3.8, 2.05), shown, kind, limits)
     return figure
@@ -240,26 +247,30 @@ def bars_figure(
     Args:
         groups: group -> name -> (accuracy, standard error).
         title: what was measured.
-        chance: drawn as a level line.
+        chance: drawn as an upright line.
 
     Returns:
         The Figure, 9.12 inches wide.
     """
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
-    rows, step = len(groups), 0.34
-    figure = style.new_figure(9.12, 1.05 + step * rows)
-    style.put_text(figure, 0.1, 0.96 + step * rows, title, size=style.TITLE, weight="bold", va="top")
+    rows, step, key = len(groups), 0.34, 0.25 if len(names) > 1 else 0.0
+    figure = style.new_figure(9.12, 0.85 + key + step * rows)
+    style.put_text(figure, 0.1, 0.76 + key + step * rows, title, size=style.TITLE, weight="bold", va="top")
     axes = style.quiet_axes(style.axes_at(figure, 2.0, 0.45, 6.9, step * rows), "few-shot accuracy")
     axes.set(ylim=(rows - 0.5, -0.5), xlim=(0, 1))
     axes.set_yticks(range(rows), list(groups), fontsize=style.TEXT, color=style.INK)
     if chance is not None:
         axes.axvline(chance, color=style.MUTED, linewidth=1, linestyle=":")
-    for k, (name, (colour, _, marker)) in enumerate(zip(names, (*_LOOKS, *_MORE), strict=False)):
+        look: dict[str, Any] = {"fontsize": style.SMALL, "color": style.MUTED, "ha": "right", "va": "bottom"}
+        axes.text(chance - 0.006, rows - 0.5, "chance", **look)
+    x = 2.0
+    for name, (colour, _, marker) in zip(names, (*_LOOKS, *_MORE), strict=False):
         found = [(i, *group[name]) for i, group in enumerate(groups.values()) if name in group]
         at, mean, error = zip(*found, strict=True)
         axes.errorbar(mean, at, xerr=error, color=colour, linestyle="", marker=marker, markersize=7, capsize=2)
-        x = 2.0 + 1.75 * k if len(names) <= 4 else 0.35 + 8.7 * k / len(names)
-        style.put_text(figure, x, 0.6 + step * rows, f"{_KEYS[marker]} {name}", color=colour, size=style.SMALL)
+        if key:
+            style.put_text(figure, x, 0.56 + step * rows, f"{_KEYS[marker]} {name}", color=colour, size=style.SMALL)
+            x += 0.45 + 0.073 * len(name)  # about as wide as its letters
     return figure
 
 
@@ -291,6 +302,15 @@ def losses_figure(curves: Mapping[str, np.ndarray]) -> Figure:
         other.yaxis.set_label_position("right")
         other.yaxis.tick_right()
     return figure
+
+
+def _noted(height: float, note: str) -> tuple[Figure, float]:
+    """A Figure 9.12 inches wide with a note at its foot, and how many inches that takes."""
+    foot = 0.15 + 0.18 * len(note.splitlines()) if note else 0.0
+    figure = style.new_figure(9.12, height + foot)
+    if note:
+        style.put_text(figure, 0.1, foot - 0.05, note, size=style.SMALL, color=style.MUTED, va="top", linespacing=1.3)
+    return figure, foot
 
 
 _KEYS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}

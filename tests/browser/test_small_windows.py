@@ -15,7 +15,7 @@ WINDOWS = ((900, 900), (1400, 900))  # pixels: half a screen, and a laptop's
 SETUP = """
 import torch
 from metarules import load_dataset, load_rule, make_task
-from metarules.widgets import InnerLoopExplorer
+from metarules.widgets import GeneralisationGrid, InnerLoopExplorer
 from metarules.widgets.backward_weights import BackwardWeights
 from metarules.widgets.layers import LayersExplorer
 from metarules.widgets.meta_objective_explorer import MetaObjectiveExplorer
@@ -34,6 +34,7 @@ EXPLORERS = {
     "microscope": "NeuronMicroscope(load_rule('local'), task)",
     "backward weights": "BackwardWeights(load_rule('local'), task)",
     "meta-objective": "MetaObjectiveExplorer()",
+    "grid": "GeneralisationGrid(load_rule('local'), steps=2)",
     "layers": "LayersExplorer('hebb', task, steps=2)",
 }
 # Names of the pictures beside which, once one has scrolled down to their lower edge, the controls or a part of the
