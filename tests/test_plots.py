@@ -46,7 +46,7 @@ from metarules.plots.filters import smoothness
 from metarules.tasks import Task, load_dataset, make_task
 
 STEPS = (0, 10, 20, 30)
-GROUNDS = (style.PAPER, "#f3f8fc", "#f8f3fa")  # paper, and the two rooms of the idea
+GROUNDS = (style.PAPER, "#eef5fb", "#f6eff9")  # paper, and the two rooms of the idea
 
 
 def numbers(*shape: int, seed: int = 0) -> np.ndarray:

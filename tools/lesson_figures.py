@@ -81,6 +81,8 @@ def draw_lesson(path: Path, folder: Path) -> dict[str, str]:
                 done.raise_error()
                 if isinstance(done.result, Explorer):
                     pictures.keep_explorer(done.result)
+                elif isinstance(done.result, widgets.IdeaMap):
+                    pictures.keep(done.result.figure(), done.result.alt)
     finally:
         os.chdir(before)
         widgets.show = show

@@ -18,6 +18,7 @@ from metarules.plots.filters import filter_figure as filter_figure
 from metarules.plots.filters import mosaic as mosaic
 from metarules.plots.gif import save_gif as save_gif
 from metarules.plots.idea import IDEA_ALT as IDEA_ALT
+from metarules.plots.idea import idea_alt as idea_alt
 from metarules.plots.idea import idea_figure as idea_figure
 from metarules.plots.moons import MoonsFilm as MoonsFilm
 from metarules.plots.ranking import ranking_figure as ranking_figure

@@ -11,6 +11,7 @@ from metarules.widgets.draw_digit import DigitPad as DigitPad
 from metarules.widgets.explorer import Explorer as Explorer
 from metarules.widgets.film_player import FilmPlayer as FilmPlayer
 from metarules.widgets.generalisation_grid import GeneralisationGrid as GeneralisationGrid
+from metarules.widgets.idea_map import IdeaMap as IdeaMap
 from metarules.widgets.inner_loop import InnerLoopExplorer as InnerLoopExplorer
 from metarules.widgets.layers import LayersExplorer as LayersExplorer
 from metarules.widgets.meta_objective_explorer import MetaObjectiveExplorer as MetaObjectiveExplorer
