@@ -227,7 +227,7 @@ def test_a_shell_takes_the_command_as_it_is():
     [
         ("--set train.particles", "set is 'train.particles'; allowed: part.name=value, such as train.particles=16"),
         ("--particles 0", "particles is 0; allowed: a whole number in [1, inf]"),
-        ("--objective.ridge 0", "ridge is 0.0; allowed: a number in (0, inf]"),
+        ("--objective.ridge 0", "ridge is 0.0; allowed: a number in (0, 1000000000000000.0]"),
         ("--truncation 4 2", "truncation[1] is 2; allowed: a whole number in [4, inf]"),
         ("--estimator newton", "estimator is 'newton'; allowed: backprop, es, pes"),
         ("--usual-net", "usual_net is (); allowed: a tuple of one layer width or more"),

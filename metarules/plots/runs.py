@@ -113,7 +113,8 @@ def curves_figure(logs: Mapping[str, Mapping[str, Sequence[float]]], kinds: Sequ
     if not kinds or not set(kinds) <= set(shared):
         raise ValueError(f"kinds is {list(kinds)}; allowed: some of {', '.join(shared[2:]) or 'none: no log has any'}")
     figure = style.new_figure(WIDTH, 3.1)
-    width = (7.3 - 0.5 * (len(kinds) - 1)) / len(kinds)
+    names_room = max(1.32, 0.35 + 0.065 * max(len(name) for name in logs))  # a character is 0.06 inches wide
+    width = (WIDTH - names_room - 0.5 * len(kinds)) / len(kinds)
     for i, kind in enumerate(kinds):
         left = 0.5 + i * (width + 0.5)
         box = (left, 0.45, width, 1.95)
