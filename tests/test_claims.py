@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from metarules.studies.vae_curve import follow_vae, recorded_vae
 from metarules.tasks import load_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
 MOONS = {"inputs": 0.81, "untaught": 0.8, "taught": 0.94}
 
 
@@ -38,6 +40,11 @@ def test_all_eight_are_there_and_verdicts_follow_the_numbers():
         assert f"## ({claim.letter}) {claim.verdict}" in page and claim.ours in page, (
             "python tools/claims.py makes it anew"
         )
+    held, part = re.findall(
+        r"claims\]\(docs/claims.md\), (.+) are\s+reproduced, (.+) partly", README.read_text("utf-8")
+    )[0]
+    for verdict, letters in ((REPRODUCED, held), (PARTLY, part)):
+        assert re.findall(r"## \((.)\) " + verdict, page) == re.findall(r"\b[a-h]\b", letters)
     with pytest.raises(ValueError, match="recorded grid has no row"):
         claims((0, 0), MOONS, (3, 20), [r for r in rows if r.method != "vae"])
 

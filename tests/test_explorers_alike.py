@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
+import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -185,3 +188,18 @@ def test_a_dot_of_a_particle_is_of_its_own_task():
     shown = live.so_far().looks[0][SHOWN + i].example(5)
     assert shown.label == its.y[5] and shown.image is not None
     assert np.corrcoef(shown.image.ravel(), its.image(its.x[5]).numpy().ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("name", [*MAKE, "beside"])
+def test_a_closed_explorer_is_given_back(name: str, task: Task, run: Evolution):
+    """Nothing holds it, nor any of its pictures, shown or not."""
+    if name == "beside":
+        made: Any = InnerLoopExplorer("hebb", task, beside="oja", steps=4)
+    else:
+        made = MAKE[name][0](task, run)
+    assert made.wait(60)
+    held = [weakref.ref(part) for part in (made, *vars(made).values()) if isinstance(part, ipywidgets.Widget)]
+    made.close()
+    del made
+    gc.collect()
+    assert [part() for part in held if part() is not None] == []

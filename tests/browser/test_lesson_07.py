@@ -127,7 +127,6 @@ def test_start_pause_go_on_stop(widget: Console, report: Report) -> None:
     lab.wait_for("n => window.consolePoints.length >= n", 120, POINTS)
     points = lab.page.evaluate("window.consolePoints")
     gaps = [(b[1] - a[1]) / 1000 for a, b in itertools.pairwise(points)]
-    report.add(lab.name, "from point to point", gaps, bound=NEXT_POINT, unit="s")
     lab.screenshot("console-training", "metarules-widget")
     paused = widget.press("metarules-start", "^Paused")
     widget.check_nothing_runs()
