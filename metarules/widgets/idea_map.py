@@ -31,9 +31,8 @@ class IdeaMap(Picture):
         self.explained = arrows_of(lesson or 0)
         super().__init__(clickable=True, width=width or round((0.8 if lesson else 1.0) * SIZE[0] * DPI))
         self.add_class("metarules-idea")
-        self._above = figure_to_png(
-            idea_figure(lesson=lesson, explained=())
-        )  # drawn once: a click is then answered soon
+        # drawn once: a click is then answered soon
+        self._above = figure_to_png(idea_figure(lesson=lesson, explained=()))
         self._draw()
         self.observe(self._answer, names="clicked")
 
