@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -117,17 +116,6 @@ def test_hasty_hands_are_harder_to_read() -> None:
         neighbour_share(handwriting(500, settings=HandwritingSettings(wobble=(w, w)), seed=2), 3) for w in (0.02, 0.2)
     )
     assert neat > hasty + 0.1
-
-
-@pytest.mark.parametrize("split", ["train", "validation"])
-@pytest.mark.parametrize("size", [8, 28])
-def test_a_thousand_take_a_fifth_of_a_second(split: str, size: int) -> None:
-    times = []
-    for seed in range(3):
-        began = time.process_time()
-        handwriting(1000, size=size, split=split, seed=seed)
-        times.append(time.process_time() - began)
-    assert min(times) < 0.4  # 0.03 (8x8) and 0.13 s (28x28) on a quiet core; twice 0.2 on one with neighbours
 
 
 # ---------------------------------------------------------------------------------------------------------- the strokes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -402,9 +401,8 @@ def test_play_layer_and_reset(widget: BackwardWeights):
 
 @pytest.mark.parametrize("way", ["separate", "fixed", "tied", "feedback_alignment", "kolen_pollack"])
 def test_every_way_shows_its_own_numbers(widget: BackwardWeights, base: LocalRule, task: Task, way: str):
-    start = time.perf_counter()
     widget.way_menu.value = way
-    assert time.perf_counter() - start < 0.2 and widget.busy
+    assert widget.busy, "the choice returns before the work is done"
     assert "Learning: " in widget.status.value
     assert widget.wait(30) and widget.way == way
     spread = 0.01 if way in ("feedback_alignment", "kolen_pollack") else 0.3
@@ -474,10 +472,7 @@ def test_the_save_button_writes_the_film(widget: BackwardWeights, tmp_path: Path
     assert pictures(widget) == before
 
 
-def test_scrubbing_what_is_computed_is_quick(widget: BackwardWeights):
-    times = []
+def test_scrubbing_what_is_computed_starts_no_work(widget: BackwardWeights):
     for step in range(SMALL):
-        start = time.thread_time()
         widget.slider.value = step
-        times.append(time.thread_time() - start)
-    assert np.median(times) < 0.2, times
+        assert not widget.busy and f"step {step} of {SMALL}" in widget.status.value

