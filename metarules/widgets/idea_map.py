@@ -65,7 +65,8 @@ class IdeaMap(Picture):
     """
 
     _esm = _ESM
-    _css = ".metarules-idea img:focus-visible { outline: 2px solid var(--jp-ui-font-color0, #1f2328); }"
+    # within the picture, which is white in both themes: what lies outside an output is cut off
+    _css = ".metarules-idea img:focus-visible { outline: 2px solid #1f2328; outline-offset: -2px; }"
     at = traitlets.Int(0).tag(sync=True)
     places = traitlets.Int(1 + len(_NAMES)).tag(sync=True)
 

@@ -97,8 +97,11 @@ def test_a_click_or_a_key_on_an_arrow_of_the_idea_gives_its_line(widget: Layers)
     image.focus()
     lab.timed(lambda: lab.page.keyboard.press("ArrowLeft"), told(names[names.index("gradient") - 1]))
     lab.timed(lambda: lab.page.keyboard.press("ArrowRight"), told("gradient"))
-    assert ARROWS["gradient"].tensor in image.get_attribute("alt") and ARROWS["gradient"].shape in (
-        image.get_attribute("alt") or ""
+    told_now = image.get_attribute("alt") or ""
+    assert all(part in told_now for part in (ARROWS["gradient"].equation, ARROWS["gradient"].tensor))
+    assert ARROWS["gradient"].shape in told_now
+    assert image.evaluate("image => getComputedStyle(image).outlineStyle") == "solid", (
+        "no ring around what has the focus"
     )
     lab.timed(lambda: lab.page.keyboard.press("Home"), told("forward"))
     assert image.get_attribute("alt") == opened
