@@ -14,6 +14,7 @@ from metarules.evaluation import (
     evaluate_baseline,
     evaluate_rule,
     few_shot_accuracy,
+    layer_accuracies,
     learned_state,
     model_tasks,
     paired_difference,
@@ -98,6 +99,15 @@ def test_zero_steps_are_the_initial_state_with_the_recommended_spread(letters: D
     phi = learned_state(Recorder(), task, steps=0, sizes=(64, 500))
     assert 0.015 < phi.layers[0].W.std() < 0.02 and phi.layers[0].b.abs().max() == 0  # cut at two deviations
     torch.testing.assert_close(rule_features(Recorder(), task, steps=0, sizes=(64, 500)), forward(phi, task.x).features)
+
+
+def test_accuracies_of_layers_are_the_probe_on_each(letters: Dataset):
+    tasks = make_task(letters, tasks=(2,), generator=torch.Generator().manual_seed(0))
+    phi = learned_state(get_rule("hebb"), tasks, steps=2, sizes=(64, 9, 8))
+    found = layer_accuracies(phi, tasks.x, letters.y, n_splits=3)
+    assert found.shape == (3, 2, 3)
+    for layer, activity in enumerate(forward(phi, tasks.x).x):
+        assert torch.equal(found[layer], few_shot_accuracy(activity, letters.y, n_splits=3))
 
 
 def test_no_graph_is_kept(letters: Dataset):

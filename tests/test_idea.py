@@ -102,6 +102,17 @@ def test_a_click_on_an_arrow_gives_its_line(lesson: int | None):
     assert (shown.alt, shown.value) == untouched and shown.value != pictures
 
 
+def test_keys_go_through_the_arrows():
+    """What the page does with a key is for the browser test; here `at` is what it sets."""
+    shown = IdeaMap(3)
+    for at, (name, arrow) in enumerate(ARROWS.items(), start=1):
+        shown.at = at
+        assert shown.explained == (name,) and str(arrow) in shown.alt
+    assert shown.places == 1 + len(ARROWS)
+    shown.at = 0
+    assert shown.explained == arrows_of(3)
+
+
 def test_where_no_arrow_is_near():
     assert arrow_at(0.8, 3.5, list(ARROWS)) is None and arrow_at(6.93, 2.0, []) is None
     assert arrow_at(6.93, 2.0, list(ARROWS)) == "gradient"

@@ -45,11 +45,12 @@ def test_minutes_are_counted():
             "## Five questions\n\n" + words + "\n\n## Summary\n\ntwo words\n\n## References\n\n" + words
         ),
     ]
-    shown = new.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "W()"})
-    cells.append(new.new_code_cell("from metarules.widgets import W\n\nW()", outputs=[shown]))
+    for name in ("W()", "Picture()", "IdeaMap()"):
+        shown = new.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": name})
+        cells.append(new.new_code_cell(f"from metarules.widgets import x\n\n{name}", outputs=[shown]))
     lesson = new.new_notebook(cells=cells)
     prose = (194 + 4 + 4) / 200  # head, exercise, summary
-    assert MINUTES.counted(lesson) == pytest.approx(prose + 4 + 12 / 12 + 1 / 12 + 4)
+    assert MINUTES.counted(lesson) == pytest.approx(prose + 4 + 12 / 12 + 3 / 12 + 4 + 0.5 + 1)
     assert MINUTES.stated(lesson) == 10
     with pytest.raises(ValueError, match="allowed"):
         MINUTES.stated(new.new_notebook(cells=cells[1:]))

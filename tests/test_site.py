@@ -78,6 +78,17 @@ def test_every_page_is_there_and_asks_no_other_host(site: Path):
 
 
 @pytest.mark.browser
+def test_the_map_of_the_idea_stands_as_a_picture_and_the_film_elsewhere(site: Path):
+    """Both are widgets in the notebook, and the map comes first."""
+    with_map = [path for path in (ROOT / "notebooks").glob("*.ipynb") if "IdeaMap(" in path.read_text(encoding="utf-8")]
+    pages = {path.stem: (site / "notebooks" / f"{path.stem}.html").read_text(encoding="utf-8") for path in with_map}
+    assert len(pages) >= 7
+    for name, text in pages.items():
+        alts = re.findall(r"""<img\b[^>]*?\balt="(The idea in one picture\.[^"]*)""", text)
+        assert len(alts) == 1 and 'class="film"' in text, name
+
+
+@pytest.mark.browser
 def test_every_link_within_the_site_leads_somewhere(site: Path):
     texts = {path: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
     places = {path: set(re.findall(r"""\s(?:id|name)=["']([^"']+)""", text)) for path, text in texts.items()}

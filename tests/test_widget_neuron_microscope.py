@@ -17,7 +17,7 @@ from widget_changes import changed, css_classes, pictures, setting
 from metarules.base_model import forward, init_state
 from metarules.classic_rules import get_rule
 from metarules.evaluation import few_shot_accuracy, learned_state
-from metarules.plots.neuron_figure import neuron_alt, neuron_figure, term_sheet
+from metarules.plots.neuron_figure import neuron_alt, neuron_figure, term_sheet, term_sheet_alt
 from metarules.plots.neuron_terms import percent
 from metarules.plots.style import SHARP
 from metarules.studies.neuron import neuron_view
@@ -131,8 +131,13 @@ def test_figures(rule: LocalRule, task: Task):
     assert f"gives {percent(view.shares[view.strongest])}" in neuron_alt(view)
     with pytest.raises(ValueError, match="layer 2 without pixels"):
         neuron_figure(made.view(2, 2, 3))
-    figure = term_sheet(contributions(rule, made.trace(2), 1), 1, task)
-    assert len(figure.axes) == 14
+    parts = contributions(rule, made.trace(2), 1)
+    figure, words = term_sheet(parts, 1, task), term_sheet_alt(parts, 1)
+    assert len(figure.axes) == 14 and words.startswith("13 matrices: what each term does to the 64 by 32 weights")
+    means = {name: float(share.mean()) for name, share in parts.shares().items()}
+    most, least = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
+    assert f"largest three: {most} {percent(means[most])}," in words
+    assert f"negative: {least} {percent(means[least])}," in words
     shown = np.asarray(figure.axes[-1].images[0].get_array())
     assert np.allclose(shown[:, 3].reshape(-1), view.push, atol=1e-5)
     assert [percent(s) for s in (0.594, -0.04, 0.001, -0.001)] == ["+59 %", "\N{MINUS SIGN}4 %", "0 %", "0 %"]

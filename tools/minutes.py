@@ -2,8 +2,9 @@
 
     python tools/minutes.py                 every lesson, beside what its head says
 
-200 words a minute, 12 lines of code a minute, 4 minutes for an exercise and for a widget that is moved. The long
-exercise is told apart, and so are the questions at the end, the references, and all that is folded.
+200 words a minute, 12 lines of code a minute, 4 minutes for an exercise and for a widget that is moved, half a one for
+a picture, 1 for the map of the idea, a picture that answers a click. The long exercise is told apart, and so are the
+questions at the end, the references, and all that is folded.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 WORDS, LINES = 200.0, 12.0  # a minute
 EXERCISE, WIDGET = 4.0, 4.0  # minutes
+PICTURES = {"Picture()": 0.5, "IdeaMap()": 1.0}  # the same, of what is shown like a widget and only looked at
+VIEW = "application/vnd.jupyter.widget-view+json"
 _APART = re.compile(
     r"<details>.*?</details>|^## (?:References|Five questions|Glossary|Map of the lessons)$.*?(?=^## |\Z)", re.M | re.S
 )
-_WIDGET = re.compile(r"^from metarules\.widgets", re.M)
 _STATED = re.compile(r"^\*\*(\d+) minutes\*\*", re.M)
 
 
 def counted(lesson: Any) -> float:
     """Minutes of a lesson, by its cells; without its long exercise."""
-    minutes, widgets = 0.0, 0
+    minutes = 0.0
     for cell in lesson.cells:
         if cell.cell_type == "markdown":
             text = _APART.sub("", cell.source)
@@ -38,8 +40,9 @@ def counted(lesson: Any) -> float:
                 line for line in cell.source.splitlines() if line.strip() and not line.startswith(("from ", "import "))
             ]
             minutes += len(lines) / LINES
-            widgets += bool(_WIDGET.search(cell.source)) and "widget-view" in str(cell.outputs)
-    return minutes + WIDGET * widgets
+            shown = [output.data["text/plain"] for output in cell.outputs if VIEW in output.get("data", {})]
+            minutes += sum(PICTURES.get(name, WIDGET) for name in shown)
+    return minutes
 
 
 def stated(lesson: Any) -> int:

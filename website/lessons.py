@@ -18,6 +18,7 @@ from sphinx.application import Sphinx
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
+STILL = ("Picture()", "IdeaMap()")  # widgets that no film stands for
 FILMS = "_static/films"
 SLIDES = "slides"
 NOTE = (
@@ -69,7 +70,7 @@ def as_page(notebook: dict[str, Any], lesson: str, films: dict[str, list[Frame]]
                 continue
             alt = alt_text(state, view["model_id"])
             name = "".join(output["data"].pop("text/plain", ""))
-            if waiting and not solution and "Picture()" not in name:
+            if waiting and not solution and name not in STILL:
                 shown = "".join(film(caption, frames, root) for caption, frames in waiting)
                 output["data"], waiting = {"text/html": shown}, []
             elif "image/png" in output["data"]:

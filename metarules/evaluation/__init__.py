@@ -29,6 +29,7 @@ from metarules.evaluation.protocol import Protocol as Protocol
 from metarules.evaluation.protocol import evaluate_baseline as evaluate_baseline
 from metarules.evaluation.protocol import evaluate_features as evaluate_features
 from metarules.evaluation.protocol import evaluate_rule as evaluate_rule
+from metarules.evaluation.protocol import layer_accuracies as layer_accuracies
 from metarules.evaluation.protocol import learned_state as learned_state
 from metarules.evaluation.protocol import model_tasks as model_tasks
 from metarules.evaluation.protocol import rule_features as rule_features

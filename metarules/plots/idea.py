@@ -93,7 +93,8 @@ def idea_alt(lesson: int | None = None, explained: Sequence[str] | None = None) 
     met = [arrow.says for arrow in ARROWS.values() if arrow.lesson <= (lesson or 0)]
     parts = [IDEA_ALT]
     if lesson:
-        parts.append(f"Drawn strongly, since lessons 1 to {lesson} explain them: {', '.join(met)}.")
+        those = "lesson 1 explains" if lesson == 1 else f"lessons 1 to {lesson} explain"
+        parts.append(f"Drawn strongly, since {those} them: {', '.join(met)}.")
     parts += [f"{ARROWS[name]}." for name in (new if explained is None else explained)]
     return " ".join(parts)
 

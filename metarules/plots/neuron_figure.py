@@ -93,7 +93,8 @@ def term_sheet(parts: Contributions, layer: int, task: Task | None = None) -> Fi
         task: where the inputs come from, or None.
 
     Returns:
-        The Figure, 9.12 inches wide; rows of a matrix are lower neurons, columns upper ones.
+        The Figure, 9.12 inches wide; rows of a matrix are lower neurons, columns upper ones. `term_sheet_alt` describes
+        it in words.
 
     Raises:
         ValueError: contributions with task dimensions.
@@ -102,7 +103,7 @@ def term_sheet(parts: Contributions, layer: int, task: Task | None = None) -> Fi
     if next(iter(pushes.values())).ndim != 2:
         raise ValueError("parts has task dimensions; allowed: the contributions of one base model")
     total = torch.stack(list(pushes.values())).sum(0)
-    shares = {name: float(share.detach().mean()) for name, share in parts.shares().items()}
+    shares = _mean_shares(parts)
     pictures: Mapping[str, Tensor] = pushes | {"all together": total}
     columns, width, pitch = 7, 1.02, 1.27
     rows = -(-len(pictures) // columns)
@@ -130,6 +131,23 @@ def term_sheet(parts: Contributions, layer: int, task: Task | None = None) -> Fi
         style.put_text(figure, x + width / 2, y - 0.18, share, size=style.SMALL, ha="center", va="top",
                        color=style.MUTED)  # fmt: skip
     return figure
+
+
+def term_sheet_alt(parts: Contributions, layer: int) -> str:
+    """What `term_sheet` shows, in words: how many matrices, and the terms with the largest shares either way."""
+    shares, total = _mean_shares(parts), next(iter(parts.pushes.values()))
+    ordered = sorted(shares, key=lambda name: -shares[name])
+    told = [f"{name} {percent(shares[name])}" for name in (*ordered[:3], *ordered[:-3:-1])]
+    return (
+        f"{len(shares)} matrices: what each term does to the {' by '.join(map(str, total.shape))} weights of layer "
+        f"{layer}; and their sum. Mean shares in the sum, the largest three: {', '.join(told[:3])}; the two most "
+        f"negative: {', '.join(told[3:])}."
+    )
+
+
+def _mean_shares(parts: Contributions) -> dict[str, float]:
+    """Each term's share in the sum, mean over the neurons."""
+    return {name: float(share.detach().mean()) for name, share in parts.shares().items()}
 
 
 def _inputs(axes: Axes, view: NeuronView, numbers: Mapping[str, float]) -> None:

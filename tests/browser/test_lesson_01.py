@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from metarules.plots.idea import SIZE, legend_height
+from metarules.plots.idea_arrows import ARROWS, arrows_of
+
 from . import lesson
-from .conditions import pictures_change
+from .conditions import js, pictures_change
 from .report import Report
 from .widget import Widget
 
@@ -76,6 +79,35 @@ def test_another_network_is_there_soon(widget: Layers, report: Report) -> None:
     lab.timed(lambda: lab.fill_number("metarules-depth", 0), widget.says("did not work.*depth is 0"))
     lab.timed(lambda: lab.click("metarules-reset"), widget.says(r"^64-128-128-128-128-32, relu, layer 5"))
     widget.check_number()
+
+
+def test_a_click_or_a_key_on_an_arrow_of_the_idea_gives_its_line(widget: Layers) -> None:
+    """The map of the idea is not this lesson's widget, but one of the page: every lesson up to the sixth has it."""
+    lab, idea = widget.lab, ".metarules-idea img"
+    image, names = lab.page.locator(idea), list(ARROWS)
+    told = lambda name: js(f"() => document.querySelector({idea!r}).alt.includes({str(ARROWS[name])!r})")  # noqa: E731
+    image.scroll_into_view_if_needed()
+    opened = image.get_attribute("alt")
+    assert opened is not None and all(str(ARROWS[name]) in opened for name in arrows_of(1))
+    box, words = image.bounding_box(), ARROWS["gradient"].words[0]
+    assert box is not None
+    height = SIZE[1] + legend_height(len(arrows_of(1)))  # inches, of the picture as it opens
+    place = {"x": words.x / SIZE[0] * box["width"], "y": (SIZE[1] - words.y) / height * box["height"]}
+    lab.timed(lambda: image.click(position=place), told("gradient"))
+    image.focus()
+    lab.timed(lambda: lab.page.keyboard.press("ArrowLeft"), told(names[names.index("gradient") - 1]))
+    lab.timed(lambda: lab.page.keyboard.press("ArrowRight"), told("gradient"))
+    told_now = image.get_attribute("alt") or ""
+    assert all(part in told_now for part in (ARROWS["gradient"].equation, ARROWS["gradient"].tensor))
+    assert ARROWS["gradient"].shape in told_now
+    assert image.evaluate("image => getComputedStyle(image).outlineStyle") == "solid", (
+        "no ring around what has the focus"
+    )
+    lab.timed(lambda: lab.page.keyboard.press("Home"), told("forward"))
+    assert image.get_attribute("alt") == opened
+    assert lab.page.evaluate(f"document.activeElement === document.querySelector({idea!r})"), (
+        "a key took the focus away"
+    )
 
 
 class TestLesson(lesson.EveryLesson):
