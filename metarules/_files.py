@@ -11,16 +11,68 @@ import secrets
 import shutil
 import stat
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _REFUSED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # what file systems without fsync answer
 _HOUR = 3600.0  # seconds; no file takes that long to write
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+@contextmanager
+def naming(argument: str, path: str | os.PathLike[str], done: str = "read") -> Iterator[None]:
+    """While a user's path is opened, what the system says becomes a sentence: argument, path, why, what is allowed.
+
+    Args:
+        argument: or option, that the path was given to.
+        path: as it was given.
+        done: what cannot be done, "read" or "written".
+
+    Raises:
+        OSError: of the class that the system raised. One that holds a sentence already stays as it is.
+        ValueError: a path that no system has.
+    """
+    if "\0" in str(path):
+        raise ValueError(f"{argument} is {str(path)!r}; allowed: a path without the character 0")
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        if isinstance(error, FileExistsError):  # which `mkdir` says of a file in the place of a folder
+            error = NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        allowed = "a file that is there" if done == "read" else "a path that can be written to"
+        said = f"{argument} is {str(path)!r}, which cannot be {done} ({error.strerror}); allowed: {allowed}"
+        named = type(error)(said)
+        named.errno = error.errno
+        raise named from error
+
+
+def check_source(argument: str, path: str | os.PathLike[str]) -> Path:
+    """Find out whether a user's file can be read.
+
+    Returns:
+        The path, "~" in it read as the home folder.
+
+    Raises:
+        OSError: it cannot, as `naming` says it.
+    """
+    path = Path(os.path.expanduser(path))
+    with naming(argument, path):
+        if not path.is_file() and not path.is_dir() and path.exists():  # a pipe would keep one waiting for ever
+            raise OSError(errno.EINVAL, "no ordinary file")
+        path.open("rb").close()
+    return path
+
+
+def read_text(path: str | os.PathLike[str], argument: str = "path") -> str:
+    """The text of a user's file, in UTF-8; errors as `check_source`, and UnicodeDecodeError."""
+    return check_source(argument, path).read_text(encoding="utf-8")
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes, argument: str = "path") -> None:
     """Write `content` to `path` through a temporary neighbour, so that a crash or a full disk leaves the old file.
 
     A new file gets the mode that the umask allows, an old one keeps its own; a link stays, and the file it leads to is
@@ -30,17 +82,25 @@ def write_atomically(path: Path, content: bytes) -> None:
     Args:
         path: where to; missing parent folders are made.
         content: the whole file.
+        argument: what the path was given to.
 
     Raises:
-        OSError: the folder or the file cannot be written or the disk is full; `path` is then as it was.
+        OSError: the folder or the file cannot be written or the disk is full, as `naming` says it; `path` is then as it
+            was.
     """
     path = Path(os.path.expanduser(path))
-    mode = path.stat().st_mode if path.exists() else None
-    if mode is not None and not stat.S_ISREG(mode):
-        path.write_bytes(content)
-        return
-    if mode is not None and not os.access(path, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    with naming(argument, path, "written"):
+        _write(path, content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    mode = None
+    with suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            path.write_bytes(content)
+            return
+        _check_writable(path)
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent, path.name, older_than=_HOUR)
@@ -60,22 +120,32 @@ def write_atomically(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def check_target(option: str, path: Path) -> Path:
+def check_target(option: str, path: str | os.PathLike[str]) -> Path:
     """Find out before the work, not after it, whether a file can be written; its folder is made.
 
     Returns:
         The path, "~" in it read as the home folder.
 
     Raises:
-        ValueError: it cannot, naming the option.
+        OSError: it cannot, as `naming` says it.
     """
     path = Path(os.path.expanduser(path))
-    with suppress(OSError):
+    with naming(option, path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    there = path if path.exists() else path.parent
-    if path.is_dir() or not path.parent.is_dir() or not os.access(there, os.W_OK):
-        raise ValueError(f"{option} is {str(path)!r}; allowed: a file in a folder that can be written to")
+        with suppress(FileNotFoundError):
+            mode = path.stat().st_mode
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            _check_writable(path)
+            if not stat.S_ISREG(mode):
+                return path
+        tempfile.TemporaryFile(dir=path.parent).close()  # `os.access` knows not all that forbids new files
     return path
+
+
+def _check_writable(path: Path) -> None:
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def remove_leftovers(folder: Path, name: str = "", older_than: float = 0.0) -> None:

@@ -6,7 +6,8 @@ import argparse
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -28,6 +29,15 @@ def nearest(word: object, known: Iterable[str]) -> str:
 def shortened(text: str) -> str:
     """A text without its middle, if it is long."""
     return text if len(text) <= MOST_SAID else f"{text[: MOST_SAID // 2]} .. {text[-MOST_SAID // 2 :]}"
+
+
+@contextmanager
+def about(option: str) -> Iterator[None]:
+    """Errors in what an option was given, as a ValueError that begins with the option."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        raise ValueError(f"{option}: {error}") from error
 
 
 def exit_status(work: Callable[[], object], rows: Sized) -> int:

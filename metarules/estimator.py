@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from metarules._arguments import guarded, plain_torch
 from metarules._checks import check_number, check_widths, shown
-from metarules._files import write_atomically
+from metarules._files import check_source, write_atomically
 from metarules._random import seeded
 from metarules._threads import few_threads, inner_work
 from metarules.base_model import BaseModelState, FrozenBaseModel, freeze
@@ -274,7 +274,7 @@ class MetaRuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
             OSError: the file cannot be written; an older one is then untouched.
         """
         check_is_fitted(self, "coefs_")
-        path = Path(path).expanduser()
+        path = Path(path)
         if path.suffix != ".safetensors":
             raise ValueError(f"path is {path.name!r}; allowed: a name ending in .safetensors")
         params = self.get_params()
@@ -296,11 +296,12 @@ class MetaRuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         """Read what `save` wrote.
 
         Raises:
-            FileNotFoundError: no such file.
+            OSError: no such file, or one that cannot be read.
             ValueError: truncated, or not a file of this kind.
         """
+        path = check_source("path", path)
         try:
-            with safetensors.safe_open(Path(path).expanduser(), framework="pt") as file:
+            with safetensors.safe_open(path, framework="pt") as file:
                 told = json.loads((file.metadata() or {})[_KEY])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             if told["format"] != _FORMAT:
@@ -317,10 +318,8 @@ class MetaRuleTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
                 setattr(made, name, np.array(value, dtype=object) if name == "feature_names_in_" else value)
             return made._freeze(sample, made.n_samples_seen_)
         except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-            name = Path(path).name
-            raise ValueError(
-                f"{name} cannot be read ({type(error).__name__}: {error}); allowed: a file by MetaRuleTransformer.save"
-            ) from error
+            said = f"{path.name} cannot be read ({type(error).__name__}: {error})"
+            raise ValueError(f"{said}; allowed: a file by MetaRuleTransformer.save") from error
 
 
 class Reservoir:

@@ -22,8 +22,9 @@ BROWSER_HELP = (
 )
 
 # Our examples are small networks, whose first run compiles and caches: no deadline. In CI the same examples every time.
-hypothesis.settings.register_profile("local", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+BUSY = [hypothesis.HealthCheck.too_slow]  # drawing examples takes long where others work too
+hypothesis.settings.register_profile("local", deadline=None, suppress_health_check=BUSY)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True, suppress_health_check=BUSY)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 os.environ["METARULES_RULES"] = os.devnull  # a tester's own rules play no part

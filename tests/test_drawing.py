@@ -274,7 +274,7 @@ def pad(explorer: InnerLoopExplorer) -> Iterator[DigitPad]:
     made = DigitPad(explorer)
     yield made
     made.explorer.reset_button.click()
-    assert made.wait(30)
+    assert made.wait(300)
 
 
 def button(pad: DigitPad, name: str) -> Any:
@@ -344,13 +344,13 @@ def test_drawing_clearing_and_examples_move_the_star_alone(pad: DigitPad):
 def test_another_base_model_is_followed_anew(pad: DigitPad):
     explorer = pad.explorer
     explorer.rule_menu.value = "Oja"
-    assert pad.wait(30) and explorer.rule_name == "Oja"
+    assert pad.wait(300) and explorer.rule_name == "Oja"
     assert pad.row is not None
     frame = len(explorer.exploration.steps) - 1
     assert pad.read_as == scores_again(explorer.exploration, frame, pad.row).argmax()
     assert "star" in explorer.panels["embedding"].alt
     explorer.use(load_dataset("two_moons", n=300))
-    assert pad.wait(30) and pad.read_as is None and "no images of 8 by 8" in pad.status.value
+    assert pad.wait(300) and pad.read_as is None and "no images of 8 by 8" in pad.status.value
     assert pad.reading.layout.display == "none"
 
 
@@ -365,7 +365,7 @@ def test_drawings_are_kept_and_learned_with(pad: DigitPad):
     button(pad, "keep").click()
     assert "there is no drawing to keep" in pad.status.value and len(pad.kept) == 2
     button(pad, "learn").click()
-    assert pad.wait(30)
+    assert pad.wait(300)
     learned = pad.explorer.exploration.task
     assert learned.n_examples == 1799 and learned.y[-2:].tolist() == [4, 1]
     assert torch.equal(learned.unpermute(learned.x)[-2], drawn_digit(EXAMPLES[4]))

@@ -110,20 +110,21 @@ def test_where_results_cannot_go_is_said_before_the_work(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "_run", lambda *_: pytest.fail("work was begun"))
     monkeypatch.setattr(grid, "run_grid", lambda *_, **__: pytest.fail("work was begun"))
+    refused = "which cannot be written (Not a directory); allowed: a path that can be written to"
     for words, said in (
-        (["--json", "file/x.json"], "--json is 'file/x.json'; allowed: a file in a folder that can be written to"),
-        (["--csv", "."], "--csv is '.'; allowed: a file in a folder that can be written to"),
+        (["--json", "file/x.json"], f"--json is 'file/x.json', {refused}"),
+        (["--csv", "file/x"], f"--csv is 'file/x', {refused}"),
         (["--csv", "x", "--json", "./x"], "--json and --csv name one file; allowed: one for each"),
         (["--net", "64-100000-100000"], "--net asks for 10000000000 numbers; allowed: at most 536,870,912"),
     ):
         with pytest.raises(SystemExit, match="2"):
             cli.main(words)
         assert f"error: {said}\n" in capsys.readouterr().err
-    assert grid.main(["--out", "file/x.csv"]) == 2 and "--out is 'file/x.csv'; allowed" in capsys.readouterr().err
+    assert grid.main(["--out", "file/x.csv"]) == 2 and "--out is 'file/x.csv', which" in capsys.readouterr().err
     for main, words in ((plots.main, ["idea", "file/x.png"]), (export.main, ["file/x.csv"])):
         with pytest.raises(SystemExit, match="2"):
             main(words)
-        assert "allowed: a file in a folder that can be written to\n" in capsys.readouterr().err
+        assert f"', {refused}\n" in capsys.readouterr().err
     assert check_target("--json", Path("~/deep/x.json")) == tmp_path / "deep" / "x.json" and not Path("~").exists()
 
 
@@ -209,7 +210,7 @@ def test_rows_are_kept_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ("arguments", "message"),
     [
         ("--rule nope", "--rule nope: rule is 'nope'; allowed:"),
-        ("--rule none.safetensors", "--rule none.safetensors: name_or_path is 'none.safetensors', and there is no"),
+        ("--rule none.safetensors", "--rule none.safetensors: name_or_path is 'none.safetensors', which cannot"),
         ("--rule folder/rule.pt", "allowed:"),
         ("--rule hebb --rule hebb", "--rule names 'hebb' twice"),
         ("--data nope", "--data is 'nope'; allowed: "),

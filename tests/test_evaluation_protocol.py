@@ -210,7 +210,7 @@ def test_a_rule_file_is_found_by_path_and_named_without_its_folder(tmp_path):
     path = save_rule(LocalRule(), tmp_path / "mine.safetensors", {"recommended": {"steps": 9, "batch_size": 11}})
     assert get_rule(str(path)).recommended.steps == 9
     assert rule_label(str(path)) == "mine.safetensors"
-    with pytest.raises(FileNotFoundError, match="no such file"):
+    with pytest.raises(FileNotFoundError, match="No such file"):
         get_rule(str(tmp_path / "none.safetensors"))
 
 

@@ -95,7 +95,7 @@ def test_a_line_of_python_brings_an_explorer_back(name: str, task: Task, run: Ev
     for control, value in moves.items():
         box = getattr(explorer, control)
         box.value = box.options[-1] if value is None else value
-        assert explorer.wait(60) and "did not work" not in explorer.status.value
+        assert explorer.wait(300) and "did not work" not in explorer.status.value
     explorer.step = explorer.steps_of(explorer.run)[step]
     line = explorer.as_code("again")
     assert "\n" not in line
@@ -169,7 +169,7 @@ def test_a_point_of_the_plane_is_a_digit_or_a_point(point: int, task: Task):
     own = explorer.pull.class_names[int(labels[point])]
     assert f"This dot is example {point}, class {own}." in explorer._peek.words.value
     explorer.data_menu.value = "Digits 4, 7, 9, untaught net"
-    assert explorer.wait(60)
+    assert explorer.wait(300)
     explorer.panels["plane"].clicked = place_of(explorer, "plane", 0, point)
     shown = explorer.example_behind("plane", point)
     assert shown.label == task.y[shown.number] == 4
@@ -197,7 +197,7 @@ def test_a_closed_explorer_is_given_back(name: str, task: Task, run: Evolution):
         made: Any = InnerLoopExplorer("hebb", task, beside="oja", steps=4)
     else:
         made = MAKE[name][0](task, run)
-    assert made.wait(60)
+    assert made.wait(300)
     held = [weakref.ref(part) for part in (made, *vars(made).values()) if isinstance(part, ipywidgets.Widget)]
     made.close()
     del made

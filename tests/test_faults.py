@@ -149,7 +149,7 @@ def test_an_error_while_putting_back_hides_nothing():
         raise KeyError("putting back")
 
     explorer.start("working", fail, print, fail_too)
-    assert explorer.wait(30)
+    assert explorer.wait(300)
     assert "the work" in explorer.status.value and explorer.progress.layout.visibility == "hidden"
     explorer.close()
 

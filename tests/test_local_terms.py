@@ -77,7 +77,7 @@ def test_a_strangers_terms_are_looked_at(rule: LocalRule):
     assert {"instar", "gated_hebb"} <= set(microscope.off_menu.options) & set(microscope.view.pushes)
     assert "each of 15 terms" in microscope.panels["terms"].alt
     microscope.off_menu.value = "instar"
-    assert microscope.wait(60) and microscope.view.coefficients["instar"] == 0
+    assert microscope.wait(300) and microscope.view.coefficients["instar"] == 0
 
 
 @pytest.mark.parametrize("names", [("hebb",), ("soft", "decorr_x"), NAMES[::-1], ("gated_hebb", "rbf", "w_base")])

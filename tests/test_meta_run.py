@@ -186,7 +186,7 @@ def test_a_run_that_was_broken_off_ends_as_if_it_had_not_been(
         file.write("5,0.00")  # a row that was being written
     run(out, PLAN, resume=True)
     assert_same_end(out, whole_run[0])
-    run(out, PLAN, resume=True)  # nothing left to do
+    run(out, resume=True)  # nothing left to do
     assert_same_end(out, whole_run[0])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from metarules.base_model import forward, init_state
 from metarules.evaluation import few_shot_accuracy
@@ -386,3 +387,45 @@ def test_one_scale_for_a_table():
 def test_options_that_mean_nothing(option: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         read(table(FLOWERS), **option)
+
+
+def arrays(**given: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **given)
+    return buffer.getvalue()
+
+
+def picture(values: np.ndarray, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, kind)
+    return buffer.getvalue()
+
+
+FLAT, IMAGES = arrays(x=VALUES), arrays(x=VALUES.reshape(15, 4, 4))
+FLOATS = picture(np.random.default_rng(0).random((8, 8)).astype(np.float32), "tiff")
+GREY = picture(np.eye(8, dtype=np.uint8), "png")
+PASSED_OVER = {  # what was once read without a word, or with a word about another line
+    "a separator of arrays": ("t.npz", FLAT, {"separator": ";"}, "separator is ';'; allowed for arrays: nothing"),
+    "columns of images": ("t.npz", IMAGES, {"drop": 1}, "drop is 1; allowed for arrays: nothing, it is for tables"),
+    "columns of a picture": ("cat_1.png", GREY, {"keep": "a"}, "keep is 'a'; allowed for images: nothing"),
+    "a label to drop": (
+        "t.csv",
+        table(FLOWERS, [*FOUR, "species"]),
+        {"label": "species", "drop": 5},
+        "label and drop both name column 5, 'species'; allowed: a column is one or the other",
+    ),
+    "a title": (
+        "t.csv",
+        b"# from the garden\n" + table(FLOWERS, [*FOUR, "species"]),
+        {},
+        r"t.csv begins with a line of 1 cell\(s\), where most have 5; allowed: no title or comment",
+    ),
+    "pixels of any scale": ("cat_1.tif", FLOATS, {}, "cat_1.tif has floating or 32-bit pixels, .*; allowed: 8 or 16"),
+}
+
+
+@pytest.mark.parametrize("what", PASSED_OVER)
+def test_nothing_that_is_asked_or_held_is_passed_over(what: str):
+    name, data, options, message = PASSED_OVER[what]
+    with pytest.raises(ValueError, match=message):
+        read_bytes(name, data, **options)

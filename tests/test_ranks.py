@@ -217,9 +217,7 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_is_resumed(victim:
         time.sleep(0.05)
     processes[victim].send_signal(signal.SIGKILL)
     left = processes[1 - victim]
-    began = time.monotonic()
-    _, error = left.communicate(timeout=60)
-    assert time.monotonic() - began < 30
+    _, error = left.communicate(timeout=300)  # not the half hour that is left to a process that may be busy
     processes[victim].communicate()
     assert left.returncode == 2, error
     assert "error: one of the 2 processes of this run has ended or cannot be reached; start all of them" in error

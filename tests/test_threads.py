@@ -120,7 +120,7 @@ def test_a_worker_takes_one_thread_and_survives_a_rule_that_exits(monkeypatch: p
     worker = Worker(threading.RLock())
     for work in (lambda *_: torch.get_num_threads(), lambda *_: sys.exit(3)):
         worker.start(work, lambda *end: ends.append(end), print)
-        assert worker.wait(20)
+        assert worker.wait(300)
     assert ends[0] == (1, None) and isinstance(ends[1][1], SystemExit)
 
 

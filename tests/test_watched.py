@@ -83,10 +83,11 @@ def test_an_error_of_the_call_is_the_cells():
 
 def test_meta_training_stops_after_the_present_step():
     line = Watched("Meta-training")
-    watch = threading.Thread(target=lambda: (time.sleep(0.3), line.stop()))
-    watch.start()
-    run = line.run(meta_train, LocalRule(), meta_steps=1000)
-    watch.join()
+
+    def stopped(*arguments: Any, progress: Any, **settings: Any) -> Any:
+        return meta_train(*arguments, progress=lambda *how_far: (progress(*how_far), line.stop()), **settings)
+
+    run = line.run(stopped, LocalRule(), meta_steps=1000)
     assert len(run.steps) < 1000 and run.rule is not None
 
 

@@ -61,7 +61,7 @@ def widget(base: LocalRule, task: Task) -> Iterator[BackwardWeights]:
     made = BackwardWeights(base, task, steps=SMALL)
     yield made
     made.stop_button.click()
-    assert made.wait(20)
+    assert made.wait(300)
 
 
 def degrees(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -391,7 +391,7 @@ def test_play_layer_and_reset(widget: BackwardWeights):
     widget.save_name.value = "else.gif"
     widget.save_panel.value = "weights"
     widget.seed_box.value = 4
-    assert widget.wait(30)
+    assert widget.wait(300)
     widget.reset_button.click()
     assert pictures(widget) == opened and widget.status.value == words
     assert (widget.save_name.value, widget.save_panel.value) == ("v_turns_to_w.gif", "turn")
@@ -404,7 +404,7 @@ def test_every_way_shows_its_own_numbers(widget: BackwardWeights, base: LocalRul
     widget.way_menu.value = way
     assert widget.busy, "the choice returns before the work is done"
     assert "Learning: " in widget.status.value
-    assert widget.wait(30) and widget.way == way
+    assert widget.wait(300) and widget.way == way
     spread = 0.01 if way in ("feedback_alignment", "kolen_pollack") else 0.3
     assert widget.spread_box.value == spread and widget.steps_box.value == SMALL
     phi = taught(backward_rule(way, base), task, SMALL, spread)
@@ -429,7 +429,7 @@ def test_by_default_each_way_runs_as_it_is_best_seen(base: LocalRule, task: Task
     widget.way_menu.value = "fixed"
     assert (widget.steps_box.value, widget.spread_box.value) == (50, 0.3)
     widget.stop_button.click()
-    assert widget.wait(10)
+    assert widget.wait(300)
     with pytest.raises(ValueError, match="way is 'up'"):
         BackwardWeights(base, task, way="up")
 
@@ -462,13 +462,13 @@ def test_the_save_button_writes_the_film(widget: BackwardWeights, tmp_path: Path
     widget.save_panel.value = "weights"
     widget.save_name.value = str(tmp_path / "film.gif")
     widget.save_button.click()
-    assert widget.wait(30)
+    assert widget.wait(300)
     assert "Wrote film.gif: 11 frames" in widget.status.value and pictures(widget) == before
     with Image.open(tmp_path / "film.gif") as gif:
         assert gif.n_frames == 11  # type: ignore[attr-defined]
     widget.save_name.value = str(tmp_path / "film.mp4")
     widget.save_button.click()
-    assert widget.wait(30) and "allowed: .gif, .png, .svg" in widget.status.value
+    assert widget.wait(300) and "allowed: .gif, .png, .svg" in widget.status.value
     assert pictures(widget) == before
 
 

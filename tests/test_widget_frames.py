@@ -108,7 +108,7 @@ def test_pictures_are_saved(explorer: InnerLoopExplorer, tmp_path: Path):
     for name, begins in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml"), ("a.SVG", b"<?xml"), ("a.gif", b"GIF89a")):
         explorer.save_name.value = str(tmp_path / "new" / name)
         explorer.save_button.click()
-        assert explorer.wait(60) and f"Wrote {name}: " in explorer.status.value
+        assert explorer.wait(300) and f"Wrote {name}: " in explorer.status.value
         assert (tmp_path / "new" / name).read_bytes().startswith(begins)
     assert (tmp_path / "new" / "a.png").read_bytes() == before["accuracy"] == pictures(explorer)["accuracy"]
     words = (tmp_path / "new" / "a.svg").read_text()
@@ -117,7 +117,7 @@ def test_pictures_are_saved(explorer: InnerLoopExplorer, tmp_path: Path):
         assert gif.n_frames == len(explorer.exploration.steps)  # type: ignore[attr-defined]
     explorer.save_name.value = str(tmp_path / "a.mp4")
     explorer.save_button.click()
-    assert explorer.wait(60) and "allowed: .gif, .png, .svg" in explorer.status.value
+    assert explorer.wait(300) and "allowed: .gif, .png, .svg" in explorer.status.value
     explorer.reset()
     assert (explorer.save_panel.value, explorer.save_name.value) == ("embedding", "embedding.png")
 

@@ -63,7 +63,7 @@ def independent(widget: GeneralisationGrid) -> tuple[float, float, float]:
 def test_every_control_gives_the_protocols_numbers(widget: GeneralisationGrid, control: str, value, says: str):
     before = pictures(widget)
     getattr(widget, control).value = value
-    assert widget.wait(60) and says in widget.status.value
+    assert widget.wait(300) and says in widget.status.value
     rule, start, rival = independent(widget)
     assert widget.accuracy == pytest.approx(rule, abs=1e-9)
     assert widget.run.accuracies[0].mean() == pytest.approx(start, abs=1e-9)
@@ -81,7 +81,7 @@ def test_step_colours_click_and_code(widget: GeneralisationGrid):
     assert "above untaught" in widget.panels["map"].alt and pictures(widget)["map"] != before["map"]
     assert widget.panels["map"].clickable
     widget.panels["map"].clicked = [0.2, 0.64, 1.0]  # the leftmost column, the second row from below
-    assert widget.wait(60) and "Few, 64-16-32, relu" in widget.status.value
+    assert widget.wait(300) and "Few, 64-16-32, relu" in widget.status.value
     assert (widget.width_slider.value, widget.depth_slider.value) == (16, 2)
     assert "framed: 64-16-32" in widget.panels["map"].alt and np.isfinite(widget.run.map.accuracy[[1, 2], [0, 3]]).all()
     line = widget.as_code("widget")
@@ -96,7 +96,7 @@ def test_step_colours_click_and_code(widget: GeneralisationGrid):
 def test_too_few_examples_and_stop_leave_all_as_it_was(widget: GeneralisationGrid):
     before = pictures(widget)
     widget.labels_menu.value = 50  # of 30 images of a class
-    assert widget.wait(60) and "labels is 50" in widget.status.value and widget.labels_menu.value == 10
+    assert widget.wait(300) and "labels is 50" in widget.status.value and widget.labels_menu.value == 10
     assert pictures(widget) == before
     stop = threading.Event()
     stop.set()

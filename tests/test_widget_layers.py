@@ -46,7 +46,7 @@ def explorer(task: Task, rules: dict[str, UpdateRule]) -> Iterator[LayersExplore
     made = LayersExplorer("hebb_decorrelation", task, rules=rules, steps=STEPS)
     yield made
     made.stop_button.click()
-    assert made.wait(20)
+    assert made.wait(300)
 
 
 def learned(task: Task, step: int) -> BaseModelState:
@@ -207,7 +207,7 @@ def test_batch_size_seed_and_rule_learn_anew(explorer: LayersExplorer, task: Tas
     assert "batch_size is 1" in explorer.status.value and explorer.batch_box.value == 50
     explorer.rule_menu.value = "Local"
     assert explorer.batch_box.value == LocalRule().recommended.batch_size, "a rule runs as it recommends"
-    assert explorer.wait(30) and explorer.rule_name == "Local"
+    assert explorer.wait(300) and explorer.rule_name == "Local"
 
 
 def test_reset_brings_back_the_first_bytes(explorer: LayersExplorer):
@@ -216,7 +216,7 @@ def test_reset_brings_back_the_first_bytes(explorer: LayersExplorer):
     explorer.only_menu.value = 3
     explorer.layer_menu.value = 1
     explorer.batch_box.value = 60
-    assert explorer.wait(30)
+    assert explorer.wait(300)
     explorer.reset_button.click()
     assert pictures(explorer) == first and explorer.status.value == words and explorer.example == followed
     assert (explorer.only_menu.value, explorer.layer_menu.value, explorer.batch_box.value) == (-1, 3, 200)

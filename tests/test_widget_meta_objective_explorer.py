@@ -54,7 +54,7 @@ def by_hand(a: Tensor, b: Tensor, k: int, ridge: float = 0.1) -> float:
 def explorer() -> Iterator[MetaObjectiveExplorer]:
     made = MetaObjectiveExplorer()
     yield made
-    assert made.wait(30)
+    assert made.wait(300)
 
 
 # ---- the core
@@ -283,7 +283,7 @@ def test_digits_show_a_busy_sign_at_once_and_then_their_result(explorer: MetaObj
     explorer.data_menu.value = "Digits 4, 7, 9, untaught net"
     assert explorer.busy and "Drawing Digits" in explorer.status.value
     assert pictures(explorer) == before
-    assert explorer.wait(30)
+    assert explorer.wait(300)
     assert explorer.pull.class_names == ("4", "7", "9") and "classes 4, 7, 9" in explorer.panels["plane"].alt
     check_number(explorer)
 

@@ -49,7 +49,7 @@ def microscope(rule: LocalRule, task: Task) -> Iterator[NeuronMicroscope]:
     made = NeuronMicroscope(rule, task, steps=STEPS, step=6)
     yield made
     made.stop_button.click()
-    assert made.wait(20)
+    assert made.wait(300)
 
 
 # ---- the core
@@ -227,7 +227,7 @@ def test_switching_a_term_off_teaches_anew(microscope: NeuronMicroscope, rule: L
     microscope.off_menu.value = "decorr_x"
     assert microscope.busy, "the choice returns before the work is done"
     assert "Learning without decorr_x" in microscope.status.value and pictures(microscope) == before
-    assert microscope.wait(30) and microscope.last_error is None
+    assert microscope.wait(300) and microscope.last_error is None
     assert all(png != before[name] for name, png in pictures(microscope).items())
     phi = learned_state(rule.with_scales({"decorr_x": 0.0}), task, steps=STEPS)
     expected = float(few_shot_accuracy(forward(phi, task.x).features, task.y, n_splits=5).mean())
@@ -271,7 +271,7 @@ def test_reset_brings_back_the_first_bytes(microscope: NeuronMicroscope):
     microscope.neuron_slider.value = 9
     microscope.scale_box.value = False
     microscope.off_menu.value = "soft"
-    assert microscope.wait(30)
+    assert microscope.wait(300)
     microscope.off_menu.value = "hebb"
     microscope.reset_button.click()
     assert pictures(microscope) == first and microscope.status.value == words

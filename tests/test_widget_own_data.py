@@ -147,7 +147,7 @@ def opened(request: pytest.FixtureRequest, digits: Task, rule: UpdateRule) -> tu
 def widget(opened: tuple[str, Explorer]) -> Explorer:
     """An explorer, reset."""
     opened[1].reset_button.click()
-    assert opened[1].wait(30)
+    assert opened[1].wait(300)
     return opened[1]
 
 
@@ -162,7 +162,7 @@ def pictures(widget: Explorer) -> dict[str, bytes]:
 
 def type_path(widget: Explorer, path: Any) -> None:
     widget.data.path_box.value = str(path)
-    assert widget.wait(30)
+    assert widget.wait(300)
 
 
 def upload(widget: Explorer, **files: bytes) -> None:
@@ -171,7 +171,7 @@ def upload(widget: Explorer, **files: bytes) -> None:
         {"name": f"{name}.csv", "type": "", "size": len(data), "content": memoryview(data), "last_modified": when}
         for name, data in files.items()
     )
-    assert widget.wait(30)
+    assert widget.wait(300)
 
 
 def test_a_path_is_learned_on_and_reset_brings_the_lesson_back(
@@ -187,7 +187,7 @@ def test_a_path_is_learned_on_and_reset_brings_the_lesson_back(
     assert f"{own:.2f}" in widget.status.value
     assert all(png != before[name] for name, png in pictures(widget).items())
     widget.reset_button.click()
-    assert widget.wait(30)
+    assert widget.wait(300)
     assert pictures(widget) == before and widget.status.value == said and widget.data.path_box.value == ""
 
 
@@ -206,10 +206,10 @@ def test_other_controls_go_on_with_the_readers_data(widget: Explorer, flowers_cs
     first = pictures(widget)
     box = widget.boxes["seed"] if isinstance(widget, RandomNetExplorer) else widget.seed_box
     box.value = 3
-    assert widget.wait(30)
+    assert widget.wait(300)
     assert "on flowers (120 examples, 3 classes)" in widget.status.value and pictures(widget) != first
     box.value = 0
-    assert widget.wait(30)
+    assert widget.wait(300)
     last = pictures(widget)
     if isinstance(widget, RuleMixer):  # its accuracy is drawn beside that of the mix before
         assert last.pop("accuracy") != first.pop("accuracy")
@@ -267,7 +267,7 @@ def test_use_takes_whatever_holds_data(widget: Explorer, kind: str, flowers_csv:
     }
     data, words = given[kind]
     widget.use(data)
-    assert widget.wait(30)
+    assert widget.wait(300)
     assert f"on {words}" in widget.status.value
 
 
@@ -276,7 +276,7 @@ def test_use_of_what_holds_no_data_is_a_sentence(widget: Explorer):
     before = pictures(widget)
     for data in (None, 3, {}, {"a.csv": "text"}, [1, 2]):
         widget.use(data)
-        assert widget.wait(30)
+        assert widget.wait(300)
         assert "allowed" in widget.status.value and pictures(widget) == before
 
 
@@ -297,7 +297,7 @@ def test_supervised_rules_get_a_read_out_for_the_readers_classes(digits: Task, r
     widget = InnerLoopExplorer(rule, digits, steps=STEPS, sizes=SIZES)
     type_path(widget, flowers_csv)
     widget.rule_menu.value = "Backprop (given all labels)"
-    assert widget.wait(30) and widget.exploration.sees_labels
+    assert widget.wait(300) and widget.exploration.sees_labels
     assert "Backprop (given all labels) on flowers (120 examples, 3 classes)" in widget.status.value
     task = plain_task(flowers_csv)
     phi = learned_state(get_rule("backprop", n_classes=3), task, sizes=(5, *SIZES[1:]), steps=STEPS)
@@ -322,7 +322,7 @@ def test_options_overrule_how_a_file_is_read_and_reset_forgets_them(digits: Task
         ("scale", "one", "one scale for all"),
     ]:
         boxes[name].value = value
-        assert widget.wait(30) and said in widget.status.value
+        assert widget.wait(300) and said in widget.status.value
     expected = read_dataset(path, label="Target", drop=["Class", 1], scale="one")
     assert torch.equal(widget.exploration.task.x, expected.x)
     for name, value, said in [
@@ -338,9 +338,9 @@ def test_options_overrule_how_a_file_is_read_and_reset_forgets_them(digits: Task
         ("label", "4", "labels: column 4"),
     ]:
         boxes[name].value = value
-        assert widget.wait(30) and said in widget.status.value, widget.status.value
+        assert widget.wait(300) and said in widget.status.value, widget.status.value
     widget.reset_button.click()
-    assert widget.wait(30) and widget.status.value == before and not any(box.value for box in boxes.values())
+    assert widget.wait(300) and widget.status.value == before and not any(box.value for box in boxes.values())
 
 
 # ---- the source of data

@@ -56,7 +56,7 @@ def test_it_opens_at_the_top_and_each_layer_has_its_pictures(explorer: RandomNet
 def test_boxes_draw_another_network(explorer: RandomNetExplorer, name: str, value: int, sizes):
     before = pictures(explorer)
     explorer.boxes[name].value = value
-    assert explorer.wait(20)
+    assert explorer.wait(300)
     assert explorer.net.phi.sizes == sizes and explorer.layer == len(sizes) - 1
     assert all(before[panel] != pictures(explorer)[panel] for panel in PANELS)
 
@@ -67,11 +67,11 @@ def test_nonlinearity_new_weights_and_reset(explorer: RandomNetExplorer):
         explorer.nonlinearity_menu.options
     )
     explorer.nonlinearity_menu.value = "tanh"
-    assert explorer.wait(20) and explorer.net.phi.nonlinearity == "tanh"
+    assert explorer.wait(300) and explorer.net.phi.nonlinearity == "tanh"
     explorer.weights_button.click()
-    assert explorer.wait(20) and explorer.boxes["seed"].value == 1
+    assert explorer.wait(300) and explorer.boxes["seed"].value == 1
     explorer.reset_button.click()
-    assert explorer.wait(20)
+    assert explorer.wait(300)
     assert pictures(explorer) == first and explorer.boxes["seed"].value == 0
 
 
@@ -79,7 +79,7 @@ def test_nonlinearity_new_weights_and_reset(explorer: RandomNetExplorer):
 def test_bad_numbers_get_a_sentence_and_nothing_is_lost(explorer: RandomNetExplorer, name: str, value: int):
     before, good = pictures(explorer), explorer.boxes[name].value
     explorer.boxes[name].value = value
-    assert explorer.wait(20)
+    assert explorer.wait(300)
     assert f"{name} is {value}" in explorer.status.value and pictures(explorer) == before
     assert explorer.boxes[name].value == good
 

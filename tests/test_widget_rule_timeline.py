@@ -60,7 +60,7 @@ def opened(run: Evolution, task: Task) -> RuleTimeline:
 def widget(opened: RuleTimeline) -> Iterator[RuleTimeline]:
     yield opened
     opened.stop_button.click()
-    assert opened.wait(30)
+    assert opened.wait(300)
     opened.reset_button.click()
 
 
@@ -82,7 +82,7 @@ def test_the_numbers_shown_are_those_of_an_independent_computation(widget: RuleT
     assert list(widget.accuracies) == ["digits", "letters", "handwriting"], "what the log has, and digits"
     for snapshot, step in ((3, STEPS), (3, 2), (0, 2)):
         widget.meta_step = run.meta_steps[snapshot]
-        assert widget.wait(60)
+        assert widget.wait(300)
         widget.step = step
         again = accuracies_again(run, widget.run, snapshot, step)
         assert list(widget.accuracies.values()) == pytest.approx(again, abs=1e-6)
@@ -100,7 +100,7 @@ def test_untouched_it_compares_the_end_with_the_start(widget: RuleTimeline):
 def test_a_snapshot_is_taught_once_off_the_main_thread_and_then_scrubbed(widget: RuleTimeline):
     widget.snapshot_slider.value = 1
     assert widget.busy, "the choice returns before the work is done"
-    assert widget.wait(60) and widget.meta_step == 1 and 1 in widget.run
+    assert widget.wait(300) and widget.meta_step == 1 and 1 in widget.run
     kept = widget.run[1]
     assert changed(widget, setting(widget.snapshot_slider, 3)) == set(PANELS)
     assert changed(widget, setting(widget.slider, 0)) == set(PANELS)
@@ -113,7 +113,7 @@ def test_a_snapshot_is_taught_once_off_the_main_thread_and_then_scrubbed(widget:
 
 def test_play_teaches_what_is_missing_and_then_shows_it(widget: RuleTimeline):
     widget.play.value = 1
-    assert widget.wait(90)
+    assert widget.wait(300)
     assert all(i in widget.run for i in range(4))
     assert widget.play.playing and widget.meta_step == 0, "the film begins at the start"
     for i in (1, 2, 3):
@@ -173,13 +173,13 @@ def test_the_film_is_saved_along_either_slider(widget: RuleTimeline, tmp_path: P
     before = pictures(widget)
     widget.gif_along.value, widget.save_name.value = along, str(tmp_path / "film.gif")
     widget.save_button.click()
-    assert widget.wait(90)
+    assert widget.wait(300)
     assert f"Wrote film.gif: {frames} frames" in widget.status.value and pictures(widget) == before
     with Image.open(tmp_path / "film.gif") as gif:
         assert gif.n_frames == frames  # type: ignore[attr-defined]
     widget.save_name.value = str(tmp_path / "film.mp4")
     widget.save_button.click()
-    assert widget.wait(30) and "allowed: .gif, .png, .svg" in widget.status.value
+    assert widget.wait(300) and "allowed: .gif, .png, .svg" in widget.status.value
 
 
 def test_stopping_keeps_what_is_shown(run: Evolution, task: Task):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import threading
@@ -76,7 +77,7 @@ def explorer(task: Task, rules: dict[str, UpdateRule]) -> Iterator[InnerLoopExpl
     made = InnerLoopExplorer("hebb_decorrelation", task, rules=rules, steps=STEPS)
     yield made
     made.stop_button.click()
-    assert made.wait(20)
+    assert made.wait(300)
 
 
 # ---- the core
@@ -289,7 +290,7 @@ def test_reset_brings_back_the_first_bytes(explorer: InnerLoopExplorer):
     explorer.scale_box.value = True
     explorer.seed_box.value = 5
     explorer.rule_menu.value = "Oja"
-    assert explorer.wait(30)
+    assert explorer.wait(300)
     assert all(png != first[name] for name, png in pictures(explorer).items())
     explorer.reset_button.click()
     assert pictures(explorer) == first and explorer.status.value == words
@@ -323,7 +324,7 @@ def test_another_rule_shows_a_busy_sign_at_once_and_then_its_result(explorer: In
     assert "Learning with Local" in explorer.status.value and explorer.busy
     assert explorer.progress.layout.visibility == explorer.stop_button.layout.visibility == "visible"
     assert pictures(explorer) == before, "the old pictures stay until there are new ones"
-    assert explorer.wait(30)
+    assert explorer.wait(300)
     assert explorer.rule_name == "Local" and explorer.step == STEPS
     assert explorer.progress.layout.visibility == "hidden"
     expected = explore(LocalRule(), task, steps=STEPS)
@@ -364,7 +365,7 @@ def test_work_can_be_stopped(explorer: InnerLoopExplorer):
     assert "Slow" in explorer.status.value, "moving through what is known does not wipe the busy sign"
     explorer.slider.value = STEPS
     explorer.stop_button.click()
-    assert explorer.wait(5)
+    assert explorer.wait(300)
     assert "Still showing Hebb + decorrelation" in explorer.status.value and "topped" in explorer.status.value
     assert explorer.rule_menu.value == "Hebb + decorrelation" and pictures(explorer) == before
     explorer.stop_button.click()  # nothing to stop: nothing happens
@@ -375,7 +376,7 @@ def test_the_newest_request_wins(explorer: InnerLoopExplorer):
     explorer.rule_menu.value = "Slow"
     explorer.rule_menu.value = "Exploding"
     explorer.rule_menu.value = "Oja"
-    assert explorer.wait(30)
+    assert explorer.wait(300)
     assert explorer.rule_name == "Oja" and "Oja, step" in explorer.status.value
     time.sleep(0.3)
     assert explorer.rule_name == "Oja", "nothing late comes in"
@@ -385,7 +386,7 @@ def test_reset_drops_what_is_being_computed(explorer: InnerLoopExplorer):
     first = pictures(explorer)
     explorer.rule_menu.value = "Slow"
     explorer.reset_button.click()
-    assert explorer.wait(10)
+    assert explorer.wait(300)
     assert pictures(explorer) == first and explorer.rule_menu.value == "Hebb + decorrelation"
     time.sleep(0.3)
     assert f"step {STEPS} of {STEPS}" in explorer.status.value, "and nothing late comes in"
@@ -408,7 +409,7 @@ def test_menu_of_rules(task: Task):
     assert widget.rule_menu.options[:2] == ("The learned rule", "Where the learned rule started")
     assert InnerLoopExplorer(Slow(), task, steps=1).rule_name == "Slow"
     widget.rule_menu.value = "Backprop (given all labels)"
-    assert widget.wait(30)
+    assert widget.wait(300)
     assert widget.exploration.sees_labels and widget.rule_name.startswith("Backprop")
 
 
@@ -420,7 +421,7 @@ def test_rules_of_the_menu_run_as_they_recommend(task: Task):
     widget.rule_menu.value = "Autoencoder"
     assert widget.steps_box.value == 400, "a thousand recommended, but not within two seconds"
     widget.stop_button.click()
-    assert widget.wait(10)
+    assert widget.wait(300)
 
 
 def test_opening_with_bad_input_raises(task: Task):
@@ -469,9 +470,11 @@ def test_long_work_of_a_widget_reports_and_complains():
     done: list[int] = []
     put_back: list[bool] = []
     said: list[str] = []
+    go = threading.Event()
     small.status.observe(lambda change: said.append(change["new"]), "value")
 
     def work(progress: Callable[[int, int], None], stop: threading.Event) -> int:
+        assert go.wait(300)
         for i in range(1, 5):
             time.sleep(0.12)
             progress(i, 4)
@@ -479,15 +482,16 @@ def test_long_work_of_a_widget_reports_and_complains():
 
     small.start("Counting", work, done.append, lambda: put_back.append(True))
     assert small.busy and not small.wait(0.01)
-    assert small.wait(5) and done == [7] and not put_back
-    assert any("Counting: 50% done, about 0 s left" in words for words in said)
+    go.set()
+    assert small.wait(300) and done == [7] and not put_back
+    assert any(re.search(r"Counting: 50% done, about \d+ s left", words) for words in said)
     assert small.progress.value > 0.5
 
     def fail(result: int) -> None:
         raise ValueError("no room")
 
     small.start("Counting", lambda progress, stop: 1, fail, lambda: put_back.append(True))
-    assert small.wait(5) and put_back == [True] and "no room" in small.status.value
+    assert small.wait(300) and put_back == [True] and "no room" in small.status.value
 
 
 def test_worker_drops_what_was_overtaken():
@@ -495,6 +499,11 @@ def test_worker_drops_what_was_overtaken():
     worker = Worker(lock)
     results: list[Any] = []
     reports: list[Report] = []
+    reported = threading.Event()
+
+    def report(one: Report) -> None:
+        reports.append(one)
+        reported.set()
 
     def slow(progress: Callable[[int, int], None], stop: threading.Event) -> str:
         while not stop.is_set():
@@ -502,14 +511,14 @@ def test_worker_drops_what_was_overtaken():
             progress(1, 2)
         raise Stopped("stopped")
 
-    worker.start(slow, lambda result, problem: results.append((result, problem)), reports.append)
-    time.sleep(0.15)
+    worker.start(slow, lambda result, problem: results.append((result, problem)), report)
+    assert reported.wait(300)
     assert worker.busy and reports[0].share == 0.5 and reports[0].seconds_left >= 0
     worker.start(lambda progress, stop: "quick", lambda r, p: results.append((r, p)), reports.append)
-    assert worker.wait(5) and results == [("quick", None)]
+    assert worker.wait(300) and results == [("quick", None)]
     worker.start(slow, lambda result, problem: results.append((result, problem)), reports.append)
     worker.stop()
-    assert worker.wait(5) and isinstance(results[-1][1], Stopped)
+    assert worker.wait(300) and isinstance(results[-1][1], Stopped)
     worker.stop()
     assert worker.wait(0) and not worker.busy
 
@@ -525,11 +534,11 @@ def test_a_report_never_comes_after_what_overtook_it():
 
     with lock:  # as a callback holds it
         worker.start(work, lambda result, problem: None, reports.append)
-        assert begun.wait(5)
+        assert begun.wait(300)
         time.sleep(0.1)
         assert not reports
         worker.drop()
-    assert worker.wait(5) and not reports
+    assert worker.wait(300) and not reports
 
 
 def test_a_shown_figure_carries_alt_text_and_a_png():

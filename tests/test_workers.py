@@ -15,7 +15,7 @@ from metarules.update_rule import LocalRule
 
 def test_work_is_shared_and_comes_back_in_order():
     seen: set[str] = set()
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=300)
 
     def square(n: int) -> int:
         both.wait()  # passes only where two are at work at once

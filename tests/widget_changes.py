@@ -16,7 +16,7 @@ def changed(widget: Explorable, act: Callable[[], Any]) -> set[str]:
     """Names of the panels whose picture an action changes."""
     before = pictures(widget)
     act()
-    assert widget.wait(30)
+    assert widget.wait(300)
     return {name for name, png in pictures(widget).items() if png != before[name]}
 
 

@@ -14,7 +14,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "website")]
 
 import metarules  # noqa: E402
 
-project, author, copyright = "metarules", "The metarules developers", "The metarules developers, MIT licence"
+project, author, copyright = "metarules", "The metarules authors", "The metarules authors, MIT licence"
 version = release = metarules.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "lessons", "mathml", "reference"]
 root_doc = "website/index"

@@ -47,9 +47,9 @@ def main(argv: Sequence[str], prog: str = "metarules lab") -> int:
     try:
         copies = copy_lessons(options.folder)
     except OSError as error:
-        print(f"error: {error}; allowed: another FOLDER, one that can be written to", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
-    folder = Path(options.folder).expanduser().resolve()
+    folder = Path(os.path.expanduser(options.folder)).resolve()
     say(copies, folder)
     if options.copy_only:
         return 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import metarules
-from metarules._files import write_atomically
+from metarules._files import naming, write_atomically
 
 RECORD = ".metarules-lessons.json"  # in the folder: name -> digest of the lesson as it was put there
 _PACKAGE = Path(metarules.__file__).parent
@@ -68,8 +68,9 @@ def copy_lessons(folder: str | os.PathLike[str]) -> Copies:
     Example:
         copy_lessons("my lessons").new  # ("00_start_here.ipynb", ...)
     """
-    source, target = lessons_folder(), Path(folder).expanduser()
-    target.mkdir(parents=True, exist_ok=True)
+    source, target = lessons_folder(), Path(os.path.expanduser(folder))
+    with naming("folder", target, "written"):
+        target.mkdir(parents=True, exist_ok=True)
     if target.samefile(source):
         return Copies((), (), (), ())
     record = _read(target / RECORD)

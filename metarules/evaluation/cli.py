@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from metarules._checks import check_kind, check_names, check_number, check_widths
 from metarules._files import check_target, print_whole, write_atomically
 from metarules._threads import few_threads, told_threads
-from metarules._words import Parser, nearest
+from metarules._words import Parser, about, nearest
 from metarules._work import time_left
 from metarules.classic_rules import CLASSIC_RULES
 from metarules.evaluation.baselines import BASELINES, UnsuitableError
@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.rank:
-            print_whole(rank_table([Results.read_json(path) for path in options.rank]))
+            with about("--rank"):
+                print_whole(rank_table([Results.read_json(path) for path in options.rank]))
             return 0
         dataset = read_data(options.data, options.data_option)
         if len(dataset.y.unique()) < 2:
@@ -173,7 +174,8 @@ def read_data(name: str, options: Sequence[str]) -> Dataset:
         values[key] = tuple(given) if isinstance(given, list) else given
     if file:
         check_names("--data-option", values, [k for k in inspect.signature(read_dataset).parameters if k != "path"])
-        found = read_dataset(name, **values)
+        with about("--data"):
+            found = read_dataset(name, **values)
     else:
         found = load_dataset(name, **values)
     check_kind(f"what data set {name!r} returned", found, Dataset)
@@ -215,10 +217,8 @@ def _rules(options: argparse.Namespace, dataset: Dataset) -> dict[str, tuple[Upd
     for name in options.rule:
         if rule_label(name) in rules:
             raise ValueError(f"--rule names {rule_label(name)!r} twice; allowed: each name, or file name, once")
-        try:
+        with about(f"--rule {name}"):
             rules[rule_label(name)] = get_rule(name, n_classes=dataset.n_classes), options.steps
-        except (ValueError, OSError) as error:
-            raise ValueError(f"--rule {name}: {error}") from error
     for name in options.baselines:
         if name in CLASSIC_RULES and name not in rules:
             rules[name] = get_rule(name, n_classes=dataset.n_classes), None

@@ -19,7 +19,7 @@ import torch
 
 from metarules._checks import check_number
 from metarules._files import check_target, print_whole
-from metarules._words import Parser, exit_status
+from metarules._words import Parser, about, exit_status
 from metarules._work import time_left
 from metarules.evaluation.cli import one_thread
 from metarules.evaluation.grids import Axes, GridRow, GridSettings, grid_table, merged, read_grid, run_grid, write_grid
@@ -67,10 +67,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
         settings = GridSettings(**{name: getattr(given, name) for name in _HOW})
         for name, low in (("models", 1), ("splits", 2), ("examples", 20), ("seed", 0)):
             check_number(f"--{name}", getattr(given, name), low=low, integer=True)
-        try:
+        with about("--rule"):
             rules = {rule_label(name): get_rule(name) for name in given.rule or ["local"]}
-        except (ValueError, OSError) as error:
-            raise ValueError(f"--rule: {error}") from error
         given.out = given.out and check_target("--out", given.out)
         known = read_grid(given.out) if given.out and given.out.exists() else []
         torch.set_flush_denormal(True)  # weights that decay to nothing would slow every product down

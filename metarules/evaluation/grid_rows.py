@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from metarules._files import csv_text, text_table, write_atomically
+from metarules._files import csv_text, read_text, text_table, write_atomically
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def read_grid(path: Path) -> list[GridRow]:
     """
     kinds = {f.name: {"str": str, "int": int, "float": float}[str(f.type)] for f in fields(GridRow)}
     try:
-        lines = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        lines = list(csv.DictReader(io.StringIO(read_text(path))))
         return [GridRow(**{name: _value(kinds[name], text) for name, text in line.items()}) for line in lines]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path.name} cannot be read ({error}); allowed: a table written by write_grid") from None

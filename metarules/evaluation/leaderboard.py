@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_choice
-from metarules._files import text_table, write_atomically
+from metarules._files import check_target, read_text, text_table, write_atomically
 from metarules._work import Progress, Stopped
 from metarules.evaluation.held_out import JudgeSettings, held_out, validate, validate_baseline
 from metarules.evaluation.locality import lateral_signals
@@ -105,7 +105,7 @@ class Leaderboard:
 
     Raises:
         ValueError: an unknown kind, a file that is no leaderboard, or one that was judged otherwise.
-        OSError: a path that cannot be that of a file.
+        OSError: a file that cannot be read, or, on a change of the board, be written.
 
     Example:
         board = Leaderboard("my_leaderboard.json")
@@ -132,14 +132,14 @@ class Leaderboard:
         Raises:
             ValueError: the file is no leaderboard, or was judged otherwise.
         """
-        if not self.path.exists():
-            return []
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            found = json.loads(read_text(self.path))
             if found["format"] != _FORMAT:
                 raise ValueError(f"format {found['format']}")
             how = found["judged"]
             entries = [_entry(line) for line in found["entries"]]
+        except FileNotFoundError:
+            return []
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"path is {self.path.name}, which cannot be read ({type(error).__name__}: {error}); allowed: a file "
@@ -218,6 +218,7 @@ class Leaderboard:
         fit = FunctionRule.of(rule)
         if fit.needs_labels:
             return Standing(None, "Not ranked: this rule needs labels; allowed: a rule that learns without them.")
+        check_target("path", self.path)  # before the work
         entry = self._judge_rule(name, fit, own=True)
         self._write([entry])
         lines = self.entries()
@@ -237,6 +238,7 @@ class Leaderboard:
         Raises:
             Stopped: `stop` was set.
         """
+        check_target("path", self.path)
         now = {entry.name: entry.mark for entry in self.entries()}
         jobs: list[Callable[[], Entry]] = []
         for name, rule in self._field().items():

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import metarules
 from metarules._checks import check_choice, check_tensor
-from metarules._files import csv_text, text_table, write_atomically
+from metarules._files import csv_text, read_text, text_table, write_atomically
 
 DIGITS = 6  # decimals of an accuracy in JSON; one example of 1700 is 0.0006
 CLEAR = 2.0  # "above" and "below" mean by more than this many paired standard errors
@@ -189,19 +189,19 @@ class Results:
             OSError: the file cannot be written; what stood there before still does.
         """
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-        write_atomically(Path(path), (text + "\n").encode())
+        write_atomically(path, (text + "\n").encode())
 
     @classmethod
     def read_json(cls, path: str | os.PathLike[str]) -> Results:
         """Read what `write_json` wrote; accuracies come back rounded to six decimals.
 
         Raises:
-            FileNotFoundError: no such file.
+            OSError: no such file, or one that cannot be read.
             ValueError: truncated, or not a file of this kind.
         """
         name = Path(path).name
         try:
-            found = json.loads(Path(path).read_text(encoding="utf-8"))
+            found = json.loads(read_text(path))
             rows = [Row(**row) for row in found["rows"]]
             tables = [torch.tensor(table, dtype=torch.float64) for table in found["accuracies"]]
             results = tuple(Result(row, table) for row, table in zip(rows, tables, strict=True))

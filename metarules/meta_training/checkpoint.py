@@ -22,7 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from metarules._files import sync_folder, write_atomically
+from metarules._files import naming, sync_folder, write_atomically
 from metarules.base_model import BaseModelState
 from metarules.meta_training.outer_loop import MetaTrainer
 from metarules.meta_training.plan import Plan
@@ -42,7 +42,8 @@ def previous(path: Path) -> Path:
 
 def checkpoints(out: Path) -> list[Path]:
     """Those that a run's folder holds, the newest first."""
-    return [path for path in (out / CHECKPOINT, previous(out / CHECKPOINT)) if path.is_file()]
+    with naming("out", out):
+        return [path for path in (out / CHECKPOINT, previous(out / CHECKPOINT)) if path.is_file()]
 
 
 def save_checkpoint(trainer: MetaTrainer, path: Path, plan: Plan | None = None, log: Sequence[str] = ()) -> None:

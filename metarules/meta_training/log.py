@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from metarules._files import write_atomically
+from metarules._files import naming, write_atomically
 from metarules.meta_training.outer_loop import MetaStep
 
 SNAPSHOTS, LOG = "snapshots", "log.csv"  # names in a run's folder
@@ -65,10 +65,10 @@ class Log:
         """Bring the file up to date: by its last row, or whole where others have changed it."""
         try:
             if self.behind is None and self.path.exists() and self.path.stat().st_size == self._size:
-                with self.path.open("a", newline="", encoding="utf-8") as file:
+                with naming("out", self.path, "written"), self.path.open("a", newline="", encoding="utf-8") as file:
                     file.write(f"{self._lines[-1]}\r\n")
             else:
-                write_atomically(self.path, "".join(f"{line}\r\n" for line in self._lines).encode())
+                write_atomically(self.path, "".join(f"{line}\r\n" for line in self._lines).encode(), "out")
             self._size, self.behind = self.path.stat().st_size, None
         except OSError as error:
             self.behind = error

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from metarules._files import remove_leftovers
+from metarules._files import naming, remove_leftovers
 from metarules._workers import Workers
 from metarules.evaluation.held_out import Judge
 from metarules.meta_training.card import card, revision
@@ -23,6 +23,7 @@ from metarules.meta_training.checkpoint import (
     previous,
     save_checkpoint,
     state_digest,
+    stored_plan,
 )
 from metarules.meta_training.lock import Lock
 from metarules.meta_training.log import LOG, SNAPSHOTS, Log, is_snapshot_step
@@ -52,9 +53,8 @@ def run(
     Args:
         out: folder for the log, checkpoints, snapshots of the averaged theta at meta-steps 0, 1, 2, 5, 10, 20, 50, ..
             and the rule.
-        plan: all settings.
-        resume: go on from the folder's checkpoint; the result is the same as without the break. `stored_plan` reads
-            the plan it needs.
+        plan: all settings; None takes those of `Plan()`, or, to go on, of the folder's checkpoint.
+        resume: go on from the folder's checkpoint; the result is the same as without the break.
         ranks: the processes that share the work; all call this, the first one alone writes and watches.
         workers: threads in which a step's groups are worked on side by side; the numbers are the same for any.
         watch: called after every meta-step with what it reports and, where it was validated, the accuracies [tasks] by
@@ -73,8 +73,9 @@ def run(
         OSError: the folder cannot be written, or the disk is full.
         RankError: another process of the run has ended, cannot start, or has other settings or another checkpoint.
     """
-    plan, ranks, out = plan or Plan(), ranks or Ranks(), Path(os.path.expanduser(out))
+    ranks, out = ranks or Ranks(), Path(os.path.expanduser(out))
     with ExitStack() as held:
+        held.enter_context(naming("out", out, "written"))
         try:
             if resume and not checkpoints(out):
                 raise FileNotFoundError(
@@ -89,6 +90,7 @@ def run(
                 raise FileExistsError(
                     f"out is {str(out)!r}, which holds a run already; allowed: another folder, or --resume"
                 )
+            plan = plan or (stored_plan(found) if resume else None) or Plan()
             check_command(plan)
             made_by = revision()  # of the code that runs, which may be edited before the end
             # a run that goes on has its theta from the checkpoint, wherever the rule it began with may be by now
@@ -127,7 +129,7 @@ def run(
             minutes, whole = before + (time.monotonic() - began) / 60, log.behind is None
             log.write(step, minutes, scores)
             if log.behind and (whole or last):
-                say(f"{LOG} cannot be written ({log.behind}); its rows are kept, and written when it can")
+                say(f"{log.behind}; its rows are kept, and written when it can")
             if is_snapshot_step(step.number) or last:
                 facts: dict[str, Any] = {"meta_steps": step.number, "minutes": round(minutes, 2)}
                 facts["seed"] = plan.train.seed

@@ -26,7 +26,7 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"out is {options.out.name!r}; allowed: a name ending in .png")
     try:
         check_target("out", options.out)
-    except ValueError as error:
+    except OSError as error:
         parser.error(str(error))
     write_atomically(options.out, figure_to_png(PICTURES[options.picture]()))
     print(f"wrote {options.out}")

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from metarules._files import naming
 from metarules._words import Parser
 from metarules.pretrained.finding import SUFFIX, package_rules
 from metarules.pretrained.folder import VARIABLE, own_rules, rules_folder
@@ -46,9 +47,10 @@ def rule_of_checkpoint(path: str | os.PathLike[str]) -> PaperRule:
     Raises:
         ValueError: truncated, changed, no checkpoint or one of something else; variables missing, unexpected, misshapen
             or of another dtype (all listed); theta that is not finite.
-        FileNotFoundError: a path that leads nowhere, or a missing data file.
+        OSError: a path that leads nowhere or to what cannot be read, or a missing data file.
     """
-    checkpoint, wanted = TFCheckpoint(path), released_shapes()
+    with naming("path", path):
+        checkpoint, wanted = TFCheckpoint(path), released_shapes()
     found = {name: v for name, v in checkpoint.variables.items() if name.startswith(f"{ROOT}/") or name == STEP}
     if set(found) <= {STEP}:
         some = ", ".join(list(checkpoint.variables)[:3])
@@ -90,8 +92,7 @@ def import_rule(path: str | os.PathLike[str], name: str = NAME, *, replace: bool
 
     Raises:
         ValueError: a name that is taken or no name; as `rule_of_checkpoint`.
-        FileNotFoundError: as `rule_of_checkpoint`.
-        OSError: the folder cannot be written.
+        OSError: as `rule_of_checkpoint`; the folder cannot be written.
 
     Example:
         import_rule("200_tf_graph.zip", "metz2018")
@@ -101,8 +102,7 @@ def import_rule(path: str | os.PathLike[str], name: str = NAME, *, replace: bool
     try:
         return save_rule(rule, target)
     except OSError as error:
-        allowed = f"another folder, named by {VARIABLE}"
-        raise OSError(f"{target.parent} cannot be written ({error.strerror}); allowed: {allowed}") from error
+        raise OSError(f"{error}, or another folder, named by {VARIABLE}") from error
 
 
 def check_own_name(name: str, *, replace: bool = False) -> str:

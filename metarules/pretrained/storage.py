@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from metarules._checks import FLOATS, check_choice, check_kind, check_names
-from metarules._files import write_atomically
+from metarules._files import check_source, write_atomically
 from metarules.pretrained.folder import own_rules, rules_folder
 from metarules.pretrained.kinds import KINDS, kind_of
 from metarules.pretrained.plain import check_comes_back, from_plain, plain
@@ -68,7 +68,7 @@ def load_rule(name_or_path: str | os.PathLike[str]) -> UpdateRule:
     Raises:
         ValueError: an unknown name; a file that is truncated, damaged, pickled, not a rule of this package or of
             another version; a card or tensors that make no rule.
-        FileNotFoundError: a path that leads nowhere.
+        OSError: a path that leads nowhere, or to what cannot be read.
     """
     path = _locate(name_or_path)
     try:
@@ -147,9 +147,7 @@ def _in_order(card: Mapping[str, Any]) -> str:
 def _locate(name_or_path: str | os.PathLike[str]) -> Path:
     path = Path(os.path.expanduser(name_or_path))
     if path.suffix == ".safetensors":
-        if not path.is_file():
-            raise FileNotFoundError(f"name_or_path is {str(name_or_path)!r}, and there is no such file")
-        return path
+        return check_source("name_or_path", path)
     shipped, own = shipped_rules(), own_rules()
     if str(name_or_path) not in (*shipped, *own):
         mine = f", one of your own ({', '.join(own)})" if own else ""

@@ -15,7 +15,7 @@ from io import BufferedIOBase
 
 import numpy as np
 
-from metarules._checks import shown
+from metarules._files import naming
 from metarules.pretrained.sstable import crc32c, masked, read_at, read_table, varint
 from metarules.pretrained.tf_files import ALLOWED, DATA, INDEX, TFFiles
 
@@ -101,22 +101,16 @@ def read_tf_checkpoint(prefix: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Raises:
         ValueError: truncated, changed, or no such checkpoint: the message names file, variable and what is wrong.
-        FileNotFoundError: a path that leads nowhere, or a missing data file.
+        OSError: a path that leads nowhere or to what cannot be read, or a missing data file.
 
     Example:
         rule = PaperRule.from_tf_variables(read_tf_checkpoint("200_tf_graph.zip"))
     """
     if not os.fspath(prefix):
         raise ValueError(f"prefix is {prefix!r}; allowed: {ALLOWED}")
-    try:
+    with naming("prefix", prefix):
         checkpoint = TFCheckpoint(prefix)
         return checkpoint.read(checkpoint.variables)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ValueError(
-            f"prefix is {shown(prefix)}, which cannot be read ({error.strerror}); allowed: {ALLOWED}"
-        ) from error
 
 
 def _read_index(file: BufferedIOBase) -> dict[str, TFVariable]:

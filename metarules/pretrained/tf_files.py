@@ -34,7 +34,8 @@ class TFFiles:
         self._packed: Mapping[str, zipfile.ZipInfo] = _contents(path) if self._archive else {}
         if self._archive or path.is_dir():
             names = self._packed if self._archive else os.listdir(path)
-            self._folder, self._name = path, _only_one(path.name, [name for name in names if name.endswith(INDEX)])
+            found = [name for name in names if name.endswith(INDEX)]
+            self._folder, self._name = path, _only_one(path.name or str(path), found)
         else:
             ending = next((ending for ending in (INDEX, DATA) if path.name.endswith(ending)), "")
             self._folder, self._name = path.parent, path.name.removesuffix(ending)

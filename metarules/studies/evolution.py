@@ -7,6 +7,7 @@ as `save_rule` writes it, named by its meta-step. Source: the idea of Metz et al
 from __future__ import annotations
 
 import csv
+import io
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from metarules._checks import check_number, check_widths
+from metarules._files import naming, read_text
 from metarules._work import Progress, Stopped
 from metarules.base_model import WIDTHS, forward
 from metarules.evaluation.held_out import KINDS, N_SETS, few_shot
@@ -111,7 +113,9 @@ def evolution(folder: str | os.PathLike[str]) -> Evolution:
     """
     folder = Path(folder)
     for name, allowed in ((SNAPSHOTS, "a folder of snapshots"), (LOG, "the log of a run")):
-        if not (folder / name).exists():
+        with naming("folder", folder):
+            found = (folder / name).exists()
+        if not found:
             raise FileNotFoundError(
                 f"folder is {str(folder)!r}, which holds no {name}; allowed: a run's, with {allowed}"
             )
@@ -228,13 +232,11 @@ def read_log(path: str | os.PathLike[str]) -> dict[str, list[float]]:
         OSError: no such file.
     """
     path = Path(path)
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader([line for line in file if line.endswith("\n")])
-        found = reader.fieldnames or ()
-        missing = [name for name in CURVES if name not in found]
-        if missing:
-            raise ValueError(f"{path.name} lacks the column {', '.join(missing)}; allowed: all of {', '.join(CURVES)}")
-        rows = list(reader)
+    reader = csv.DictReader([line for line in io.StringIO(read_text(path)) if line.endswith("\n")])
+    found = reader.fieldnames or ()
+    if missing := [name for name in CURVES if name not in found]:
+        raise ValueError(f"{path.name} lacks the column {', '.join(missing)}; allowed: all of {', '.join(CURVES)}")
+    rows = list(reader)
     wanted = [*CURVES, *(name for name in found if name not in (*CURVES, *COLUMNS))]
     return {name: [_number(path, i, name, row[name]) for i, row in enumerate(rows, start=2)] for name in wanted}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import base64
 import csv
+import io
 import json
 import math
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metarules._files import csv_text, write_atomically
+from metarules._files import csv_text, read_text, write_atomically
 from metarules.evaluation.held_out import Judge, JudgeSettings
 from metarules.studies.live_training import STARTS, LiveRun, LiveSettings, LiveTraining, Thumb
 
@@ -63,7 +64,7 @@ def load_run(path: Path = RUN) -> LiveRun:
         ValueError: a file that holds no run.
     """
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(read_text(path))
         return LiveRun(
             LiveSettings(**facts["settings"]),
             tuple(facts["loss"]),
@@ -85,8 +86,7 @@ def load_table(path: Path = TABLE) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError: no such file.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = csv.DictReader(io.StringIO(read_text(path)))
     return [{name: text if name == "start" else float(text) for name, text in row.items()} for row in rows]
 
 

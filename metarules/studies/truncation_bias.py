@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from metarules._checks import check_number
-from metarules._files import write_atomically
+from metarules._files import read_text, write_atomically
 from metarules.base_model import BaseModelState, LayerState, forward_unchecked
 from metarules.classic_rules.hebbian import HebbDecorrelation
 from metarules.classic_rules.statistics import normalise_columns
@@ -293,7 +293,7 @@ def load_bias(path: Path = RECORDED) -> tuple[TruncationBias, ...]:
         FileNotFoundError: no such file.
     """
     found = []
-    for facts in json.loads(path.read_text(encoding="utf-8")):
+    for facts in json.loads(read_text(path)):
         arrays = {name: np.array(facts[name]) for name in ("truncated", "smoothed")}
         by_name = {name: np.array(values) for name, values in facts["estimates"].items()}
         found.append(TruncationBias(**{**facts, **arrays, "lengths": tuple(facts["lengths"]), "estimates": by_name}))

@@ -65,6 +65,7 @@ def _unreadable(name: str, error: Exception) -> ValueError:
 def _raw(name: str, x: np.ndarray, labels_name: str, y: np.ndarray | None, asked: Asked) -> Raw:
     if asked.label not in (None, False):
         raise ValueError(f"label is {asked.label!r}; allowed for arrays: None, or False to leave their labels aside")
+    asked.refuse("arrays", "header", "separator", "decimal", *(("drop", "keep") if x.ndim == 3 else ()))
     if x.ndim not in (2, 3) or 0 in x.shape:
         raise ValueError(f"{name} has shape {list(x.shape)}; allowed: [N, n] or [N, height, width], none of them 0")
     if x.dtype.kind not in "biuf":

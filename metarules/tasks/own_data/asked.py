@@ -68,6 +68,16 @@ class Asked:
         if not isinstance(self.scale, str):
             check_number("scale", self.scale, low=0, low_open=True, high=LARGEST)
 
+    def refuse(self, kind: str, *names: str) -> None:
+        """Refuse options that mean nothing for a kind of data, rather than pass over them.
+
+        Raises:
+            ValueError: one of them was given.
+        """
+        for name in names:
+            if getattr(self, name) != getattr(Asked, name):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed for {kind}: nothing, it is for tables")
+
 
 @dataclass(frozen=True)
 class Raw:

@@ -82,7 +82,10 @@ def left_out(columns: Sequence[Column], asked: Asked, name: str, label: Column |
                 why[c.number] = "it numbers the rows"
             elif named and _is_id(c):
                 why[c.number] = "named like an id"
-    return why | {c.number: "as asked" for c in pick("drop", asked.drop, columns, name)}
+    dropped = {c.number: "as asked" for c in pick("drop", asked.drop, columns, name)}
+    if label is not None and label.number in dropped and asked.label:
+        raise ValueError(f"label and drop both name {label}; allowed: a column is one or the other")
+    return why | dropped
 
 
 def find_label(columns: Sequence[Column], asked: Asked, name: str, counted: bool) -> Column | None:

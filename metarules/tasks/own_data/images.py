@@ -33,6 +33,7 @@ def read_images(name: str, files: Mapping[str, bytes], asked: Asked) -> Raw:
     check_count(name, len(files))
     if asked.label not in (None, False):
         raise ValueError(f"label is {asked.label!r}; allowed for images: None, or False for images without labels")
+    asked.refuse("images", "header", "separator", "decimal", "drop", "keep")
     labels = None if asked.label is False else [class_of(path) for path in files]
     side = int(asked.side)
     check_numbers(name, len(files), side**2)
@@ -57,6 +58,10 @@ def _pixels(path: str, data: bytes, side: int) -> np.ndarray:
         raise error if str(error).startswith(path) else _unreadable(path, error) from None
     except Exception as error:  # Pillow's readers raise many kinds: OSError, SyntaxError, struct.error ..
         raise _unreadable(path, error) from None
+    if image.mode == "F" or (image.mode == "I" and not 0 <= np.asarray(image).min() <= np.asarray(image).max() < 2**16):
+        raise ValueError(
+            f"{path} has floating or 32-bit pixels, whose scale it does not say; allowed: 8 or 16 bits, or .npz"
+        )
     small = ImageOps.fit(_grey(upright), (side, side), method=Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float64).reshape(-1).clip(0.0, 1.0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import Counter
 from itertools import islice
 
 import numpy as np
@@ -60,6 +61,12 @@ def _columns(cells: Cells) -> list[Column]:
     width = len(names)
     whole = [row for row in sample if len(row) == width]
     text = [j for j in range(width) if 2 * sum(is_number(row[j]) for row in whole) < len(whole)]
+    usual = Counter(map(len, sample)).most_common(1)[0][0]
+    if width < usual == len(sample[-1]):
+        raise ValueError(
+            f"{cells.name} begins with a line of {width} cell(s), where most have {usual}; allowed: no title or "
+            "comment above the names of columns"
+        )
     plain = b"_" not in cells.data
     numbers, empty, n = array("d"), set(range(width)), 0
     for n, (line, row) in enumerate(cells.rows(), start=1):
