@@ -32,6 +32,15 @@ os.environ["METARULES_RULES"] = os.devnull  # a tester's own rules play no part
 torch.set_num_threads(1)  # small models run slower with more, and sums come out in one order
 
 
+@pytest.fixture(autouse=True)
+def keep_torch_settings() -> Iterator[None]:
+    """A command line sets threads and the treatment of denormal numbers for its process, which all tests share."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     """A source of randomness that starts at seed 0 for each test."""

@@ -97,7 +97,7 @@ def test_a_file_of_ones_own_is_a_data_set(tmp_path: Path, capsys: pytest.Capture
             "colour=1",
             "--data-option names 'colour'; allowed: decimal, drop, header, keep, label, ",
         ),
-        (tmp_path / "none.csv", "label=1", "path: there is no file or folder "),
+        (tmp_path / "none.csv", "label=1", "--data: path: there is no file or folder "),
     ):
         with pytest.raises(SystemExit, match="2"):
             cli.main(["--data", str(data), "--data-option", option])

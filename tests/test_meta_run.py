@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,13 +36,9 @@ progress_module = importlib.import_module("metarules.meta_training.progress")
 
 
 @pytest.fixture(autouse=True)
-def keep_torch_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The command line sets threads, the treatment of denormal numbers and of memory for its whole process."""
-    monkeypatch.setattr("metarules.meta_training.__main__.keep_memory", lambda: True)  # it could not be undone
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
+def leave_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command line does to memory for its whole process could not be undone."""
+    monkeypatch.setattr("metarules.meta_training.__main__.keep_memory", lambda: True)
 
 
 def rows(out: Path) -> list[dict[str, str]]:
