@@ -90,7 +90,6 @@ class folded:
             png = base64.b64encode(picture.value).decode()
             look = f'width="{picture.width}" style="max-width: 100%; background: white"'
             self.picture = f'<img alt="{html.escape(picture.alt)}" {look} src="data:image/png;base64,{png}">'
-            picture.close()
 
     def __repr__(self) -> str:
         return f"{self.solution!r}\n{self.said}".strip()
