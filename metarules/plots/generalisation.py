@@ -108,7 +108,7 @@ class LabelsFilm(Film):
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
         figure, self._corner = style.panel_figure(
-            "How many labels", f"few-shot accuracy after {cell.steps[-1]} inner steps; bars: ± 1 error"
+            "How many labels", f"accuracy after {cell.steps[-1]} inner steps; bars: ± 1 error"
         )
         axes = style.axes_at(figure, 0.5, 0.45, 2.75, 2.3)
         series = {name: (cell.label_counts, *values) for name, values in cell.by_labels.items()}
