@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import pytest
 
 from metarules.exercises.feedback import UNFINISHED, Feedback, errors_as_hints, number_between
-from metarules.exercises.prediction import Prediction, predicted, reveal
+from metarules.exercises.prediction import Prediction, folded, predicted, reveal
+from metarules.plots import IDEA_ALT, idea_figure
+from metarules.widgets import show
 
 
 def half() -> Prediction:
@@ -61,6 +64,23 @@ def test_pictures_wait_for_the_check():
     assert waits.waiting and "your answer" in waits.message and not drawn
     assert "another answer" in reveal(check(0.1, 0.5), draw).message and not drawn
     assert reveal(check(0.9, 0.5), draw) == "picture" and reveal(check(0.5, 0.5), draw) == "picture"
+
+
+def test_a_solution_shows_nothing_until_it_is_clicked(capsys: pytest.CaptureFixture[str]):
+    def draw() -> Any:
+        print("0.5 < 0.6")
+        return show(idea_figure(), IDEA_ALT)
+
+    found = folded(half()(0.5, 0.5), draw)
+    assert capsys.readouterr().out == ""
+    shown = found._repr_html_()
+    summary, inside = shown.removeprefix("<details><summary>").removesuffix("</details>").split("</summary>")
+    assert "0." not in summary and "</details>" not in inside
+    assert (
+        "Measured: 0.5." in inside and "<pre>0.5 &lt; 0.6\n</pre>" in inside and 'src="data:image/png;base64,' in inside
+    )
+    assert f'alt="{html.escape(IDEA_ALT)}"' in inside and repr(found) == "Right: measured: 0.5.\n0.5 < 0.6"
+    assert "<img" not in folded(half()(0.5, 0.5))._repr_html_()
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,16 @@ def test_nothing_measured_shows_before_it_is_guessed(lesson: Any):
             assert not values & set(NUMBER.findall(shown)), f"exercise {number}, {cell.id}: {values}"
 
 
+@pytest.mark.parametrize("path", LESSONS[7:], ids=lambda path: path.stem)
+def test_a_solution_that_tells_what_was_measured_stays_folded_when_it_is_run(path: Path):
+    """JupyterLab shows a folded cell's output as soon as the cell is run, and Run All runs them all."""
+    solutions = filter(is_solution, nbformat.read(path, as_version=4).cells)
+    outputs = [(cell.id, output) for cell in solutions for output in cell.outputs]
+    told = [(where, o) for where, o in outputs if MEASURED.search(o.get("text", "") + str(o.get("data", {})))]
+    assert told
+    assert [where for where, o in told if not o.get("data", {}).get("text/html", "").startswith("<details>")] == []
+
+
 def test_the_test_would_notice():
     """A guess that is told, in a lesson made up for it."""
     v4 = nbformat.v4

@@ -52,11 +52,24 @@ def test_words(path: Path, unwanted: re.Pattern[str]):
     assert found == []
 
 
-@pytest.mark.parametrize("path", LESSONS[:7], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_symbols_are_those_of_the_glossary(path: Path):
     cells = nbformat.read(path, as_version=4).cells
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     assert [text[max(0, m.start() - 30) : m.end() + 30] for m in ANOTHER_SYMBOL.finditer(text)] == []
+
+
+@pytest.mark.parametrize("path", LESSONS[1:], ids=lambda path: path.stem)
+def test_the_head_ends_with_the_symbols(path: Path):
+    """A folded table of symbols; its names in code stand in the lesson's code or in lesson 0's glossary."""
+    cells = nbformat.read(path, as_version=4).cells
+    glossary = [c.source for c in nbformat.read(LESSONS[0], as_version=4).cells if c.source.startswith("## Glossary")]
+    known = "\n".join([*glossary, *(cell.source for cell in cells if cell.cell_type == "code")])
+    _, begun, box = cells[0].source.partition("<details><summary>Symbols of this lesson (all of them: the glossary")
+    rows = [line.split(" | ") for line in box.splitlines() if line.startswith("| $")]
+    assert begun and box.endswith("</details>") and len(rows) >= 4 and all(len(row) == 3 for row in rows)
+    names = [name.split("[")[0].split("(")[0].split(".")[-1] for row in rows for name in re.findall("`(.+?)`", row[1])]
+    assert names and [name for name in names if not re.search(rf"\b{name}\b", known)] == []
 
 
 def test_spelling(tmp_path: Path):

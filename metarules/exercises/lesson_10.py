@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from metarules.base_model import BaseModelState, LayerState, forward, init_state
 from metarules.evaluation.held_out import validate
@@ -27,9 +28,14 @@ def letters() -> Task:
     return validation_tasks(DistributionSettings(), N_TASKS, torch.Generator().manual_seed(10), "glyphs")
 
 
+def reads_each(rule: Any, steps: int = STEPS) -> Tensor:
+    """Few-shot accuracy on each task of held-out letters [4] after so many steps of a rule, or of a function as one."""
+    return validate(FunctionRule.of(rule), letters(), steps=steps, batch_size=BATCH)
+
+
 def reads_letters(rule: Any, steps: int = STEPS) -> float:
-    """Mean few-shot accuracy on held-out letters after so many steps of a rule, or of a function as a rule."""
-    return float(validate(FunctionRule.of(rule), letters(), steps=steps, batch_size=BATCH).mean())
+    """The mean of `reads_each`."""
+    return float(reads_each(rule, steps).mean())
 
 
 @functools.cache

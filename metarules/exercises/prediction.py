@@ -1,11 +1,15 @@
-"""Guesses that nobody spoils: a check that waits for one, and pictures that wait for the check.
+"""Guesses that nobody spoils: a check that waits for one, pictures that wait for the check, and a folded solution.
 
 A first wrong guess gets a hint. A right one is told what was measured, and so is a second wrong one.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import functools
+import html
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -65,3 +69,33 @@ def reveal(verdict: Feedback, show: Callable[[], Any]) -> Any:
         return show()
     what = "your answer" if verdict.waiting else "another answer"
     return Feedback(False, f"what belongs here waits for {what}.", waiting=True)
+
+
+class folded:
+    """A solution's verdict, and what belongs to it, behind a line to click on.
+
+    JupyterLab shows the output of a folded cell as soon as the cell is run, and Run All runs them all.
+
+    Args:
+        solution: the verdict on it.
+        show: as for `reveal`: what it prints and the picture that it gives back are folded with the verdict.
+    """
+
+    def __init__(self, solution: Feedback, show: Callable[[], Any] | None = None) -> None:
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            picture = show() if show is not None else None
+        self.solution, self.said, self.picture = solution, said.getvalue(), ""
+        if picture is not None:
+            png = base64.b64encode(picture.value).decode()
+            look = f'width="{picture.width}" style="max-width: 100%; background: white"'
+            self.picture = f'<img alt="{html.escape(picture.alt)}" {look} src="data:image/png;base64,{png}">'
+
+    def __repr__(self) -> str:
+        return f"{self.solution!r}\n{self.said}".strip()
+
+    def _repr_html_(self) -> str:
+        said = f"<pre>{html.escape(self.said)}</pre>" if self.said else ""
+        return (
+            f"<details><summary>What was measured</summary>{self.solution._repr_html_()}{said}{self.picture}</details>"
+        )

@@ -168,7 +168,7 @@ def draw_tracks(
         What `label_ends` takes.
     """
     x = place(np.asarray(meta_steps))
-    strong = strongest(values) if strong is None else list(strong)
+    strong = sorted(strongest(values) if strong is None else strong)  # so a name has one colour in every picture
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
     labels = []
     for k, name in enumerate(names):

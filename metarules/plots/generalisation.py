@@ -108,7 +108,7 @@ class LabelsFilm(Film):
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
         figure, self._corner = style.panel_figure(
-            "How many labels", f"after {cell.steps[-1]} inner steps; bars: ± 1 error"
+            "How many labels", f"accuracy after {cell.steps[-1]} inner steps; bars: ± 1 error"
         )
         axes = style.axes_at(figure, 0.5, 0.45, 2.75, 2.3)
         series = {name: (cell.label_counts, *values) for name, values in cell.by_labels.items()}
@@ -209,10 +209,12 @@ def curves_figure(panels: Mapping[str, tuple[str, Series]], low: float | None = 
     """
     rows = -(-len(panels) // 2)
     figure, foot = _noted(3.1 * rows, note)
+    says = "few-shot accuracy; bars: ± 1 standard error"
     for i, (title, (x, series)) in enumerate(panels.items()):
         left, top = 4.56 * (i % 2), foot + 3.1 * (rows - i // 2)
         style.put_text(figure, left + 0.1, top - 0.1, title, size=style.TITLE, weight="bold", va="top")
-        axes = style.axes_at(figure, left + 0.5, top - 2.62, 2.85, 2.15)
+        style.put_text(figure, left + 0.1, top - 0.34, says, size=style.SMALL, color=style.MUTED, va="top")
+        axes = style.axes_at(figure, left + 0.5, top - 2.62, 2.85, 2.0)
         draw_curves(axes, figure, series, x, left + 3.42, low=low)
     return figure
 

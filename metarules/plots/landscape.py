@@ -51,7 +51,15 @@ def landscape_figure(
         raise ValueError(f"loss has shape {list(loss.shape)}; allowed: {[len(values)] * 2}, a row for each axis value")
     figure = style.new_figure(_WIDTH, 3.9)
     style.put_text(figure, 0.1, 3.81, "The meta-loss on letters", size=style.TITLE, weight="bold", va="top")
-    style.put_text(figure, 0.1, 3.57, "dark: low", size=style.SMALL, color=style.MUTED, va="top")
+    style.put_text(
+        figure,
+        0.1,
+        3.57,
+        "over the two numbers; dark: low, see the heights on the right",
+        size=style.SMALL,
+        color=style.MUTED,
+        va="top",
+    )
     axes = style.quiet_axes(style.axes_at(figure, 0.55, 0.5, 2.9, 2.9), names[0], names[1])
     axes.grid(False)
     axes.contourf(values, values, loss.T, _LINES, cmap="cividis")
@@ -70,8 +78,8 @@ def _draw_path(axes: Axes, path: np.ndarray, arrow: Sequence[float] | None) -> N
     if arrow is not None:
         down = -np.asarray(arrow, dtype=float)
         down *= 0.28 * (axes.get_xlim()[1] - axes.get_xlim()[0]) / max(float(np.linalg.norm(down)), 1e-12)
-        look = {"arrowstyle": "-|>", "color": style.PAPER, "linewidth": 2.2, "shrinkA": 0, "shrinkB": 0}
-        axes.annotate("", start + down, start, arrowprops=look, zorder=5)
+        look = {"arrowstyle": "-|>", "color": style.PAPER, "linewidth": 6, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", start + down, start, arrowprops={**look, "mutation_scale": 26}, zorder=2)  # under the path
     for words, place, side in (("start", start, "left"), ("end", path[-1], "right")):
         shift = (8, -4) if side == "left" else (-8, 4)
         axes.annotate(
@@ -89,9 +97,9 @@ def _draw_fan(
     style.put_text(
         figure, left - 0.5, 3.81, "The same points by their ratio", size=style.TITLE, weight="bold", va="top"
     )
-    words = "every dot is one point of the landscape"
+    words = "meta-loss of every point of the landscape"
     style.put_text(figure, left - 0.5, 3.57, words, size=style.SMALL, color=style.MUTED, va="top")
-    axes = style.quiet_axes(style.axes_at(figure, left, 0.5, 4.3, 2.9), f"{names[1]} / {names[0]} (log scale)", "")
+    axes = style.quiet_axes(style.axes_at(figure, left, 0.5, 4.3, 2.9), f"{names[1]} / {names[0]} (log scale)")
     ratio = values[None, :] / values[:, None]
     axes.scatter(ratio, loss, s=12, color=style.FORWARD, alpha=0.7, linewidths=0)
     axes.set_xscale("log")
@@ -154,10 +162,10 @@ def slices_figure(slices: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     figure = style.new_figure(_WIDTH, 2.35 * rows)
     values = np.concatenate([np.asarray(loss, dtype=float) for _, loss in slices.values()])
     pad = 0.05 * float(np.ptp(values))
-    width = (_WIDTH - 0.5) / columns
+    width = (_WIDTH - 0.65) / columns
     for i, (heading, (places, loss)) in enumerate(slices.items()):
-        left, bottom = 0.5 + i % 4 * width, 2.35 * (rows - 1 - i // 4) + 0.5
-        axes = style.quiet_axes(style.axes_at(figure, left, bottom, width - 0.3, 1.3), x)
+        left, bottom = 0.65 + i % 4 * width, 2.35 * (rows - 1 - i // 4) + 0.5
+        axes = style.quiet_axes(style.axes_at(figure, left, bottom, width - 0.3, 1.3), x, "" if i % 4 else "meta-loss")
         axes.plot(places, loss, color=style.FORWARD, linewidth=1.2)
         axes.set_ylim(values.min() - pad, values.max() + pad)
         axes.set_xticks([places[0], places[-1]], [f"{places[0]:g}", f"{places[-1]:g}"])
