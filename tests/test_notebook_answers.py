@@ -48,7 +48,7 @@ def output_text(cell: Any, widgets: dict[str, Any]) -> str:
         parts += [output.get("text", ""), *(data[kind] for kind in data if kind.startswith("text/"))]
         if VIEW in data:
             parts.append(widget_text(data[VIEW]["model_id"], widgets))
-    return "\n".join(parts)
+    return "\n".join(parts).replace("<", "\n<")  # a verdict and the picture beside it are two lines in a fold too
 
 
 def widget_text(model: str, widgets: dict[str, Any]) -> str:
@@ -130,7 +130,7 @@ def test_nothing_measured_shows_before_it_is_guessed(lesson: Any):
             assert not values & set(NUMBER.findall(shown)), f"exercise {number}, {cell.id}: {values}"
 
 
-@pytest.mark.parametrize("path", LESSONS[7:], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_a_solution_that_tells_what_was_measured_stays_folded_when_it_is_run(path: Path):
     """JupyterLab shows a folded cell's output as soon as the cell is run, and Run All runs them all."""
     solutions = filter(is_solution, nbformat.read(path, as_version=4).cells)
