@@ -261,7 +261,8 @@ def test_lab_takes_a_folder_of_its_own_choice_and_can_stop_after_copying(
 def test_lab_says_what_is_wrong_with_a_folder(opened: list[Any], capsys: Capture, tmp_path: Path):
     (tmp_path / "file").touch()
     status, _, err = said(capsys, "lab", "file")
-    assert status == 1 and opened == [] and "allowed: another FOLDER" in err
+    assert status == 1 and opened == []
+    assert "folder is 'file', which cannot be written (Not a directory); allowed: " in err
 
 
 def test_lab_says_when_jupyterlab_is_missing(opened: list[Any], capsys: Capture, monkeypatch: pytest.MonkeyPatch):
