@@ -82,8 +82,8 @@ class Widget:
         return {name: self.lab.image_sources(self.panel(name)) for name in self.panels}
 
     def pictures(self) -> dict[str, bytes]:
-        """The bytes of each panel's picture."""
-        return {name: self.lab.pictures(self.panel(name))[0] for name in self.panels}
+        """The bytes of each panel's picture; a panel that is not there, as while B is sent away, is left out."""
+        return {name: found[0] for name in self.panels if (found := self.lab.pictures(self.panel(name)))}
 
     def changed(self, before: dict[str, bytes]) -> set[str]:
         """The panels that show another picture than they did."""
