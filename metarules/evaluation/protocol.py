@@ -83,13 +83,13 @@ def learned_state(
 
 
 @torch.no_grad()
-def layer_accuracies(phi: BaseModelState, x: Tensor, y: Tensor, n_splits: int = N_SPLITS) -> Tensor:
+def layer_accuracies(phi: BaseModelState, x: Tensor, labels: Tensor, n_splits: int = N_SPLITS) -> Tensor:
     """Few-shot accuracy of the inputs and of every layer of base models, as they stand.
 
     Args:
         phi: base models.
         x: all examples, [*tasks, N, n_0]; batch statistics are taken over them.
-        y: class numbers [N].
+        labels: class numbers [N].
         n_splits: draws of the labelled examples, as for `probe_splits`.
 
     Returns:
@@ -98,8 +98,8 @@ def layer_accuracies(phi: BaseModelState, x: Tensor, y: Tensor, n_splits: int = 
     Raises:
         TypeError, ValueError: as `forward` and `few_shot_accuracy`.
     """
-    splits = probe_splits(y, LABELS_PER_CLASS, n_splits)
-    return torch.stack([split_accuracy(activity, y, splits) for activity in forward(phi, x).x])
+    splits = probe_splits(labels, LABELS_PER_CLASS, n_splits)
+    return torch.stack([split_accuracy(activity, labels, splits) for activity in forward(phi, x).x])
 
 
 @torch.no_grad()
