@@ -11,7 +11,8 @@ import torch
 
 from benchmarks import plan
 from benchmarks.measure import Options
-from benchmarks.report import main_lines, report, write_between_marks
+from benchmarks.report import MARKS, main_lines, report
+from metarules._files import write_between_marks
 from metarules._memory import keep_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(report(results))
     if given.page:
-        write_between_marks(PAGE, main_lines(results))
+        write_between_marks(PAGE, main_lines(results), MARKS)
     if given.plot:
         from benchmarks.picture import cost_figure  # matplotlib takes a second, which only this needs
         from metarules.plots.style import figure_to_png

@@ -25,8 +25,8 @@ import torch
 from benchmarks.__main__ import PAGE, ROOT
 from benchmarks.child import forget_peak, peak_bytes
 from benchmarks.machine import facts
-from benchmarks.report import machine_line, number, table, write_between_marks
-from metarules._files import csv_text, write_atomically
+from benchmarks.report import machine_line, number, table
+from metarules._files import csv_text, write_atomically, write_between_marks
 from metarules.evaluation import few_shot_accuracy
 from metarules.evaluation.cli import one_thread
 from metarules.evaluation.results import mean_and_stderr

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import PASSES
 from benchmarks.measure import VERSIONS
 
-BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
+MARKS = "<!-- speed: begin -->", "<!-- speed: end -->"
 # The authors' own TensorFlow graph on two quiet cores whose 1536-wide float32 product ran at 194 GFLOP/s in the same
 # minute: an inner step of the paper's sizes, each further unrolled step of the meta-gradient, and the memory it takes.
 GFLOP = 14.0  # of an inner step, as it was counted for the original; `counting.flops` counts read-outs and terms too
@@ -181,20 +180,6 @@ def main_lines(results: dict[str, Any]) -> str:
     threads = sorted({row["threads"] for row in (*results["steps"], *results["meta_training"])})
     parts.append(f"Measured on {machine_line(results['machine'])}, threads: {', '.join(map(str, threads))}.")
     return "\n\n".join(part for part in parts if part)
-
-
-def write_between_marks(path: Path, lines: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
-    """Put lines between two marks of a page.
-
-    Raises:
-        ValueError: the marks are not there, once each and in order.
-    """
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(marks[0])
-    _, end, after = rest.partition(marks[1])
-    if not begin or not end:
-        raise ValueError(f"{path.name} lacks {marks[0]} .. {marks[1]}; allowed: a file with both, in this order")
-    path.write_text(f"{before}{begin}\n{lines}\n{end}{after}", encoding="utf-8")
 
 
 def compare(results: dict[str, Any]) -> list[tuple[str, float, float, float]]:

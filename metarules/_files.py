@@ -202,6 +202,25 @@ def csv_text(rows: Sequence[Mapping[str, str]]) -> str:
     return text.getvalue()
 
 
+def read_csv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+    """Rows as `csv_text` makes them; errors as `read_text`."""
+    return list(csv.DictReader(io.StringIO(read_text(path))))
+
+
+def write_between_marks(path: Path, lines: str, marks: tuple[str, str]) -> None:
+    """Put lines between two marks of a page.
+
+    Raises:
+        ValueError: the marks are not there, once each and in order.
+    """
+    text = path.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not begin or not end:
+        raise ValueError(f"{path.name} lacks {marks[0]} .. {marks[1]}; allowed: a file with both, in this order")
+    write_atomically(path, f"{before}{begin}\n{lines}\n{end}{after}".encode())
+
+
 def text_table(lines: Sequence[Sequence[str]], left: int = 1) -> str:
     """Cells in columns with two spaces between.
 

@@ -19,9 +19,10 @@ from benchmarks.cases import PASSES, Case, build, from_json, laptop, paper
 from benchmarks.child import Child
 from benchmarks.measure import Options, Sweep
 from benchmarks.picture import cost_figure, fitting_figure
-from benchmarks.report import BEGIN, END, ceiling, compare, main_lines, report, table, write_between_marks
+from benchmarks.report import MARKS, ceiling, compare, main_lines, report, table
 from benchmarks.script import plain_script
 from benchmarks.timing import Timing
+from metarules._files import write_between_marks
 
 TINY = Case("local", (6, 5, 4), batch=10, tasks=2)
 TINY_PAPER = Case("paper", (9, 6, 8), batch=4, settings=(("channels", 4), ("top_units", 8)))
@@ -304,21 +305,21 @@ def test_the_command_line_measures_and_writes(
 
 def test_the_pages_lines_are_written_between_the_marks(results: dict[str, Any], tmp_path: Path):
     path = tmp_path / "speed.md"
-    path.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n", encoding="utf-8")
+    path.write_text(f"above\n{MARKS[0]}\nold\n{MARKS[1]}\nbelow\n", encoding="utf-8")
     for _ in range(2):  # and again, without growing
-        write_between_marks(path, main_lines({**results, "start": {"import torch": 1.5}}))
+        write_between_marks(path, main_lines({**results, "start": {"import torch": 1.5}}), MARKS)
         text = path.read_text(encoding="utf-8")
         assert text.startswith("above\n") and text.endswith("\nbelow\n") and "old" not in text
         assert text.count("local 6-5-4, batch 10, 2 tasks: forward + backward") == 1
         assert "`import torch`: 1.50 s" in text
-    path.write_text(f"{END} {BEGIN}", encoding="utf-8")
+    path.write_text(f"{MARKS[1]} {MARKS[0]}", encoding="utf-8")
     with pytest.raises(ValueError, match="allowed: a file with both, in this order"):
-        write_between_marks(path, "")
+        write_between_marks(path, "", MARKS)
 
 
 def test_the_page_has_its_marks():
     text = command_line.PAGE.read_text(encoding="utf-8")
-    assert 0 < text.find(BEGIN) < text.find(END)
+    assert 0 < text.find(MARKS[0]) < text.find(MARKS[1])
 
 
 @pytest.mark.parametrize(

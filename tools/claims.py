@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from metarules import load_rule, make_task, start
-from metarules._files import write_atomically
+from metarules._files import write_atomically, write_between_marks
 from metarules.evaluation import effective_dimension, rule_features
 from metarules.evaluation.grids import grid_data
 from metarules.inner_loop import batches, unroll
@@ -23,7 +23,7 @@ from metarules.studies.moons import teach_moons
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, README = ROOT / "docs" / "claims.md", ROOT / "README.md"
-MARKS = "<!-- claims: begin -->\n", "\n<!-- claims: end -->"
+MARKS = "<!-- claims: begin -->", "<!-- claims: end -->"
 HEAD = """# Every claim of the paper, beside ours
 
 Made by `python tools/claims.py`. Verdicts follow from the numbers: another rule or another recording changes them by
@@ -51,9 +51,7 @@ def main() -> None:
     moons = dict(zip(("inputs", "untaught", "taught"), ends, strict=True))
     found = claims((filters[0], filters[1]), moons, (few, many))
     write_atomically(PAGE, page(found).encode())
-    text = README.read_text(encoding="utf-8")
-    (before, _, rest), (begin, end) = text.partition(MARKS[0]), MARKS
-    write_atomically(README, f"{before}{begin}{brief_markdown(found)}{end}{rest.partition(end)[2]}".encode())
+    write_between_marks(README, brief_markdown(found), MARKS)
 
 
 def page(found: Sequence[Claim]) -> str:

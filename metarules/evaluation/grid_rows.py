@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from metarules._files import csv_text, read_text, text_table, write_atomically
+from metarules._files import csv_text, read_csv, text_table, write_atomically
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,7 @@ def read_grid(path: Path) -> list[GridRow]:
     """
     kinds = {f.name: {"str": str, "int": int, "float": float}[str(f.type)] for f in fields(GridRow)}
     try:
-        lines = list(csv.DictReader(io.StringIO(read_text(path))))
-        return [GridRow(**{name: _value(kinds[name], text) for name, text in line.items()}) for line in lines]
+        return [GridRow(**{name: _value(kinds[name], text) for name, text in line.items()}) for line in read_csv(path)]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path.name} cannot be read ({error}); allowed: a table written by write_grid") from None
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import csv
-import io
 import json
 import math
 import sys
@@ -23,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metarules._files import csv_text, read_text, write_atomically
+from metarules._files import csv_text, read_csv, read_text, write_atomically
 from metarules.evaluation.held_out import Judge, JudgeSettings
 from metarules.studies.live_training import STARTS, LiveRun, LiveSettings, LiveTraining, Thumb
 
@@ -86,8 +84,7 @@ def load_table(path: Path = TABLE) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError: no such file.
     """
-    rows = csv.DictReader(io.StringIO(read_text(path)))
-    return [{name: text if name == "start" else float(text) for name, text in row.items()} for row in rows]
+    return [{name: text if name == "start" else float(text) for name, text in row.items()} for row in read_csv(path)]
 
 
 def _packed(thumb: Thumb) -> dict[str, Any]:

@@ -7,15 +7,13 @@ writes the small table that lesson 9 draws: loss and few-shot accuracy over its 
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from metarules._files import csv_text, read_text, write_atomically
+from metarules._files import csv_text, read_csv, write_atomically
 from metarules.evaluation import Protocol, evaluate_features
 from metarules.evaluation.grids import GridSettings, grid_data
 from metarules.evaluation.rivals.reconstruction import vae
@@ -58,7 +56,7 @@ def follow_vae(
 
 def recorded_vae(path: Path = TABLE) -> dict[str, np.ndarray]:
     """Data set -> lines of (step, loss, accuracy, standard error), [K, 4]."""
-    rows = list(csv.DictReader(io.StringIO(read_text(path))))
+    rows = read_csv(path)
     columns = ("step", "loss", "accuracy", "stderr")
     return {
         name: np.array([[float(row[c]) for c in columns] for row in rows if row["data"] == name])
