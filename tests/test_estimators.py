@@ -161,7 +161,7 @@ def test_pes_credits_each_truncation_to_all_noise_before_it(known: tuple[list[in
 @pytest.mark.slow
 def test_pes_is_unbiased_where_truncated_backprop_is_not(monkeypatch: pytest.MonkeyPatch):
     """Along the gradient of a whole life: PES within three standard errors of it, truncated backprop far outside."""
-    rule, group, lives, length = new_rule(), new_group(replace(SETTINGS, particles=1)), 300, 3
+    rule, group, lives, length = new_rule(), new_group(replace(SETTINGS, particles=1)), 200, 3
     seeds = [5, 6, 7]  # the data is held fixed, so that the noise on theta is all there is to average over
     settings = replace(SETTINGS, particles=1, sigma=1e-4)
     (theta,) = grow(rule, 1)

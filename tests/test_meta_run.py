@@ -277,8 +277,8 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(tmp_path: Path):
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path: Path):
-    whole = uninterrupted(tmp_path / "whole", 200)
-    assert kill_until_done(tmp_path / "killed", 200, kills=8, seed=2, longest=0.7) >= 4
+    whole = uninterrupted(tmp_path / "whole", 80)
+    assert kill_until_done(tmp_path / "killed", 80, kills=5, seed=2, longest=0.5) >= 3
     assert_same_end(tmp_path / "killed", whole)
 
 
