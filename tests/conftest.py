@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def keep_torch_settings() -> Iterator[None]:
     torch.set_flush_denormal(False)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def close_widgets() -> Iterator[None]:
+    """ipywidgets keeps every widget until it is closed: 15,000 of them and 5 GB after the tests of six modules."""
+    yield
+    if ipywidgets := sys.modules.get("ipywidgets"):
+        ipywidgets.Widget.close_all()
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     """A source of randomness that starts at seed 0 for each test."""
@@ -53,6 +62,13 @@ def unchecked_types() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(autouse=True)
+def types_unchecked_where_slow(request: pytest.FixtureRequest) -> None:
+    """What takes minutes takes three times as long with types checked, which the fast tests do on the same code."""
+    if request.node.get_closest_marker("slow"):
+        request.getfixturevalue("unchecked_types")
 
 
 @pytest.fixture(scope="session")
