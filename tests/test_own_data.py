@@ -208,6 +208,7 @@ def swap(line: int, column: int, cell: Any) -> bytes:
         ("größe,1,a\n".encode("latin1"), r"t.csv, line 1 holds the byte 0xf6, which is no UTF-8 text; .*'CSV UTF-8'"),
         ("1,2,a\n3,4,é\n".encode("cp1252"), r"t.csv, line 2 holds the byte 0xe9"),
         ("1,2,a\n".encode("utf-16"), "t.csv is UTF-16 text; allowed: UTF-8"),
+        ("1,2,a\n".encode("utf-32"), "t.csv is UTF-32 text; allowed: UTF-8"),
         (b'1,2,"a\n', r"t.csv, line 1 is no CSV \(.*\); allowed: cells between ','"),
         (b"1," + b"9" * 200_000 + b",a\n", r"t.csv, line 1 is no CSV \(field larger than field limit"),
         (b"\x00\x01\x02,1,a\n", "t.csv: column 1 and column 3 could both hold the labels; allowed: label=1 or label=3"),

@@ -140,6 +140,12 @@ def test_what_cannot_be_written_is_said(name: str, place: str, here: Path):
     check(str(caught.value), path, argument)
 
 
+def test_lessons_are_not_copied_to_where_one_happens_to_be(here: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["lab", "", "--copy-only"]) == 1
+    assert "folder is ''; allowed: a path" in capsys.readouterr().err
+    assert [path.name for path in here.iterdir()] == ["file"]
+
+
 def check(said: str, path: str, argument: str) -> None:
     assert "Errno" not in said and "allowed: " in said and said.count("cannot be") <= 1
     assert argument in said

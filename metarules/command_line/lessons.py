@@ -63,11 +63,13 @@ def copy_lessons(folder: str | os.PathLike[str]) -> Copies:
         What was done.
 
     Raises:
-        OSError: the folder, or a file in it, cannot be written.
+        OSError: the folder, or a file in it, cannot be written, or `folder` is "".
 
     Example:
         copy_lessons("my lessons").new  # ("00_start_here.ipynb", ...)
     """
+    if not os.fspath(folder):  # a shell's variable without a value; `Path` would take it for the folder one is in
+        raise FileNotFoundError("folder is ''; allowed: a path, '.' for the folder you are in")
     source, target = lessons_folder(), Path(os.path.expanduser(folder))
     with naming("folder", target, "written"):
         target.mkdir(parents=True, exist_ok=True)

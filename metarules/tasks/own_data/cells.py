@@ -6,6 +6,7 @@ read one at a time, several times over where need be.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -81,9 +82,17 @@ def find_cells(name: str, data: bytes, asked: Asked) -> Cells:
     return Cells(name, data, separator, skip + (names is not None), names, decimal, names is not None and counted)
 
 
+_MARKS = {  # the mark of UTF-32 begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
 def _check_text(name: str, data: bytes) -> None:
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError(f"{name} is UTF-16 text; allowed: UTF-8. Save it as 'CSV UTF-8'")
+    if coding := next((coding for mark, coding in _MARKS.items() if data.startswith(mark)), None):
+        raise ValueError(f"{name} is {coding} text; allowed: UTF-8. Save it as 'CSV UTF-8'")
     try:
         data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
