@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,30 @@ def test_rows_are_measured_and_the_least_missed_goes(rule: LocalRule, tasks):
 
 
 def test_a_share_is_of_the_gain_over_untaught_models(rule: LocalRule, tasks):
-    assert share_kept({"a": 0.75, "b": 0.6}, {"a": 0.8, "b": 0.7}, {"a": 0.4, "b": 0.3}) == pytest.approx(0.65 / 0.8)
+    one = {
+        name: {kind: torch.tensor([value]) for kind, value in zip("ab", values, strict=True)}
+        for name, values in {"few": (0.75, 0.6), "whole": (0.8, 0.7), "untaught": (0.4, 0.3)}.items()
+    }
+    share, error = share_kept(one["few"], one["whole"], one["untaught"])
+    assert share == pytest.approx(0.65 / 0.8) and math.isnan(error)  # of one task of a kind
     off = with_terms(rule, ())
     assert torch.equal(torch.tensor(list(off.settings.term_scales.values())), torch.zeros(4))
-    assert scores(rule, tasks, **{**HOW, "steps": 0}) == scores(off, tasks, **{**HOW, "steps": 0})
+    untaught, again = (scores(each, tasks, **{**HOW, "steps": 0}) for each in (rule, off))
+    assert untaught.keys() == again.keys() and all(torch.equal(untaught[kind], again[kind]) for kind in untaught)
+
+
+def test_the_error_of_a_share_is_that_of_many_draws(generator: torch.Generator):
+    """Tasks drawn again and again: shares scatter as the errors say, though accuracies of tasks scatter far more."""
+
+    def drawn() -> tuple[float, float]:
+        level = {kind: 0.2 * torch.randn(8, generator=generator) for kind in "ab"}  # of a task; the same for all three
+        whole = {kind: 0.7 + x for kind, x in level.items()}
+        few = {kind: 0.6 + x + 0.05 * torch.randn(8, generator=generator) for kind, x in level.items()}
+        return share_kept(few, whole, {kind: 0.2 + x for kind, x in level.items()})
+
+    shares, errors = torch.tensor([drawn() for _ in range(400)]).T
+    assert float(shares.mean()) == pytest.approx(0.8, abs=0.01)
+    assert float(errors.square().mean().sqrt()) == pytest.approx(float(shares.std()), rel=0.15)
 
 
 def test_bad_input_is_named(rule: LocalRule, tasks):
@@ -84,7 +105,7 @@ def test_a_stopped_command_keeps_its_rows(tmp_path: Path, rule: LocalRule, tasks
     path, out = save_rule(rule, tmp_path / "rule.safetensors", {}), tmp_path / "few.csv"
 
     def begun(*_: Any, **__: Any) -> Iterator[DistilledRow]:
-        yield DistilledRow(("hebb",), "", {"letters": 0.5}, 1.0)
+        yield DistilledRow(("hebb",), "", {"letters": 0.5}, 1.0, 0.0)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "held_out", lambda **_: tasks)
@@ -93,7 +114,7 @@ def test_a_stopped_command_keeps_its_rows(tmp_path: Path, rule: LocalRule, tasks
     assert main(["--rule", str(path), "--out", str(out)]) == 130
     said = capsys.readouterr()
     assert said.err == "stopped after 1 rows\n" and "0.5000" in said.out
-    assert out.read_text() == "number,dropped,terms,letters,share\n1,,hebb,0.5000,1.000\n"
+    assert out.read_text() == "number,dropped,terms,letters,share,standard error\n1,,hebb,0.5000,1.000,0.000\n"
 
 
 @pytest.mark.slow

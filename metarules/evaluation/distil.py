@@ -9,6 +9,7 @@ never trained anew: a rule that was trained with few terms might do better.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from metarules._checks import check_kind, check_names, check_number
 from metarules._files import check_target, csv_text, print_whole, text_table, write_atomically
@@ -39,12 +41,14 @@ class DistilledRow:
         dropped: the one that went last; "" for the whole rule.
         accuracy: kind of held-out data -> mean accuracy.
         share: of what the whole rule gains over untaught base models, mean over the kinds; 1 for the whole rule.
+        error: standard error of the share over the held-out tasks, of paired differences from the whole rule.
     """
 
     terms: tuple[str, ...]
     dropped: str
     accuracy: Mapping[str, float]
     share: float
+    error: float
 
 
 def with_terms(rule: UpdateRule, terms: Sequence[str]) -> LocalRule:
@@ -58,14 +62,24 @@ def with_terms(rule: UpdateRule, terms: Sequence[str]) -> LocalRule:
     return local.with_scales(terms={name: 0.0 for name in local.settings.terms if name not in terms})
 
 
-def scores(rule: UpdateRule, tasks: Mapping[str, Task], **how: Any) -> dict[str, float]:
-    """Mean accuracy of a rule on each kind of held-out tasks; keywords as for `validate`, by default `HOW`."""
-    return {kind: float(validate(rule, task, **{**HOW, **how}).mean()) for kind, task in tasks.items()}
+Scores = Mapping[str, Tensor]  # kind of held-out data -> accuracy on each of its tasks [tasks]
 
 
-def share_kept(accuracy: Mapping[str, float], whole: Mapping[str, float], untaught: Mapping[str, float]) -> float:
-    """(accuracy - untaught) / (whole - untaught), each the mean over the kinds: 1 keeps all of the gain, 0 nothing."""
-    return sum(accuracy[k] - untaught[k] for k in whole) / sum(whole[k] - untaught[k] for k in whole)
+def scores(rule: UpdateRule, tasks: Mapping[str, Task], **how: Any) -> dict[str, Tensor]:
+    """Accuracy of a rule on held-out tasks, kind -> [tasks]; keywords as for `validate`, by default `HOW`."""
+    return {kind: validate(rule, task, **{**HOW, **how}) for kind, task in tasks.items()}
+
+
+def share_kept(accuracy: Scores, whole: Scores, untaught: Scores) -> tuple[float, float]:
+    """(accuracy - untaught) / (whole - untaught), each the mean over the kinds: 1 keeps all of the gain, 0 nothing.
+
+    Returns:
+        The share, and its standard error over the tasks (the gain is taken as known): nan for one task of a kind.
+    """
+    gain = sum(float((whole[kind] - untaught[kind]).mean()) for kind in whole)
+    lost = [whole[kind] - accuracy[kind] for kind in whole]
+    variance = sum(float(d.var(correction=1)) / len(d) if len(d) > 1 else math.nan for d in lost)
+    return 1 - sum(float(d.mean()) for d in lost) / gain, variance**0.5 / abs(gain)
 
 
 def distil(
@@ -97,26 +111,30 @@ def distil(
     settings = check_kind("rule", rule, LocalRule).settings
     left = [name for name in settings.terms if settings.term_scale(name)]
     untaught, whole = scores(rule, judge, **{**how, "steps": 0}), scores(rule, judge, **how)
-    yield DistilledRow(tuple(left), "", whole, 1.0)
+    yield DistilledRow(tuple(left), "", _means(whole), 1.0, 0.0)
     while len(left) > fewest:
         found = {name: scores(with_terms(rule, [k for k in left if k != name]), choose, **how) for name in left}
-        least = max(found, key=lambda name: sum(found[name].values()))
+        least = max(found, key=lambda name: sum(_means(found[name]).values()))
         left.remove(least)
         accuracy = scores(with_terms(rule, left), judge, **how)
-        share = share_kept(accuracy, whole, untaught)
-        report(f"{len(left):2d} terms left, without {least}: {share:.2f} of the gain")
-        yield DistilledRow(tuple(left), least, accuracy, share)
+        share, error = share_kept(accuracy, whole, untaught)
+        report(f"{len(left):2d} terms left, without {least}: {share:.2f} ± {error:.2f} of the gain")
+        yield DistilledRow(tuple(left), least, _means(accuracy), share, error)
+
+
+def _means(accuracy: Scores) -> dict[str, float]:
+    return {kind: float(of_tasks.mean()) for kind, of_tasks in accuracy.items()}
 
 
 def distilled_csv(rows: Sequence[DistilledRow]) -> str:
-    """The rows as CSV: number, dropped, terms (with spaces between), an accuracy for each kind, share."""
+    """The rows as CSV: number, dropped, terms (with spaces between), an accuracy for each kind, share, its error."""
     return csv_text([_cells(row) for row in rows])
 
 
 def _cells(row: DistilledRow) -> dict[str, str]:
     accuracies = {kind: f"{value:.4f}" for kind, value in row.accuracy.items()}
     first = {"number": str(len(row.terms)), "dropped": row.dropped, "terms": " ".join(row.terms)}
-    return {**first, **accuracies, "share": f"{row.share:.3f}"}
+    return {**first, **accuracies, "share": f"{row.share:.3f}", "standard error": f"{row.error:.3f}"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -102,7 +102,8 @@ def check_five(terms: Any, rule: LocalRule, tasks: Mapping[str, Task]) -> Feedba
     if isinstance(terms, str) or not isinstance(terms, Sequence | set | frozenset) or len(set(terms)) != FIVE:
         return Feedback(False, f"{FIVE} different names are wanted, and this is {terms!r}.")
     few = with_terms(rule, sorted(terms))
-    share = share_kept(scores(few, tasks), scores(rule, tasks), scores(rule, tasks, steps=0))
+    share, error = share_kept(scores(few, tasks), scores(rule, tasks), scores(rule, tasks, steps=0))
+    said = f"these five keep {share:.2f} ± {error:.2f} of the gain."
     if share >= ENOUGH:
-        return Feedback(True, f"these five keep {share:.2f} of the gain.")
-    return Feedback(False, f"these five keep {share:.2f} of the gain. Which term does what none of yours does?")
+        return Feedback(True, said)
+    return Feedback(False, f"{said} Which term does what none of yours does?")
