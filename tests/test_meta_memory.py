@@ -22,11 +22,11 @@ from meta_small import trainer
 def resident():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
-t = trainer(meta_steps=2000, estimator={estimator!r})
+t = trainer(meta_steps={steps}, estimator={estimator!r})
 for _ in range(200):
     t.step()
 before = resident()
-for _ in range(1800):
+for _ in range({steps} - 200):
     t.step()
 print(before / 1000, resident() / 1000)
 """
@@ -62,11 +62,11 @@ def megabytes(code: str) -> tuple[float, float]:
     return before, after
 
 
-@pytest.mark.parametrize("estimator", ["backprop", "pes"])
-def test_memory_is_flat_over_two_thousand_meta_steps(estimator: str):
-    before, after = megabytes(FLAT.format(tests=str(Path(__file__).parent), estimator=estimator))
-    print(f"{estimator}: {before:.0f} MB after 200 meta-steps, {after:.0f} MB after 2000")
-    assert after - before < 30
+@pytest.mark.parametrize(("estimator", "steps"), [("backprop", 2000), ("pes", 1000)])  # PES: slow steps
+def test_memory_is_flat_over_a_thousand_meta_steps_and_more(estimator: str, steps: int):
+    before, after = megabytes(FLAT.format(tests=str(Path(__file__).parent), estimator=estimator, steps=steps))
+    print(f"{estimator}: {before:.0f} MB after 200 meta-steps, {after:.0f} MB after {steps}")
+    assert after - before < (steps - 200) / 60
 
 
 def test_a_long_unroll_with_its_insides_made_again_stays_small():

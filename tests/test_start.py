@@ -178,4 +178,11 @@ def test_both_parts_of_the_slow_tests_count(ends: tuple[int, int], status: int, 
     monkeypatch.setattr(start, "run_python", lambda *words: (said.append(words), next(left))[1])
     assert start.test_slow(["-k", "ridge"]) == status
     assert [words[3] for words in said] == ["slow and not browser", "browser"]
-    assert all(words[-2:] == ("-k", "ridge") for words in said)
+    assert said[0][-2:] == ("-k", "ridge") and said[1][-3:] == ("-k", "ridge", "tests/browser")
+
+
+def test_who_names_a_place_gets_no_other(monkeypatch: pytest.MonkeyPatch):
+    said: list[tuple[str, ...]] = []
+    monkeypatch.setattr(start, "run_python", lambda *words: said.append(words) or 0)
+    start.test_slow(["tests/test_house.py::test_x"])
+    assert [words[-1] for words in said] == 2 * ["tests/test_house.py::test_x"]
