@@ -84,6 +84,14 @@ def test_an_arrow_carries_a_tensor_of_the_shape_that_is_told():
     assert set(ARROWS) == {*found, "again", "gradient"}
 
 
+def marked(shown: IdeaMap, untouched: bytes, name: str) -> bool:
+    """Whether all that has another colour than in the untouched picture lies along this arrow."""
+    tall = round(5.4 * style.SHARP * style.DPI)
+    now, before = (np.asarray(read_png(png), dtype=int)[:tall] for png in (shown.value, untouched))
+    changed = np.argwhere(abs(now - before).max(-1) > 60) / style.SHARP / style.DPI
+    return len(changed) > 500 and all(arrow_at(x, 5.4 - y, [name], reach=0.15) for y, x in changed[::97])
+
+
 @pytest.mark.parametrize("lesson", [None, 1, 4, 8])
 def test_a_click_on_an_arrow_gives_its_line(lesson: int | None):
     shown = IdeaMap(lesson)
@@ -97,6 +105,7 @@ def test_a_click_on_an_arrow_gives_its_line(lesson: int | None):
             shown.clicked = [x / 9.2, (5.4 - y) / height, clicks]
             clicks += 1
             assert shown.explained == (name,) and str(arrow) in shown.alt
+            assert marked(shown, untouched[1], name)
     pictures = shown.value
     shown.clicked = [0.5, 0.999, clicks]  # below the picture
     assert (shown.alt, shown.value) == untouched and shown.value != pictures

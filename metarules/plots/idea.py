@@ -32,11 +32,16 @@ _ROWS = (4.3, 3.82, 3.34, 2.86)  # y of the neurons
 _RADIUS = 0.15
 _LINE = 0.36  # inches, of an explanation
 _FORMULA = 11.0
+_MARK = "#ffe27a"  # a marker pen's yellow: ink on it keeps its contrast
 _INNER_GROUND, _OUTER_GROUND = "#eef5fb", "#f6eff9"  # dark enough to survive a palette of 256 colours
 
 
 def idea_figure(
-    image: np.ndarray | None = None, *, lesson: int | None = None, explained: Sequence[str] | None = None
+    image: np.ndarray | None = None,
+    *,
+    lesson: int | None = None,
+    explained: Sequence[str] | None = None,
+    marked: str | None = None,
 ) -> Figure:
     """Draw the inner loop (base model, one neuron's update network, signals down through V) and the outer loop.
 
@@ -46,6 +51,7 @@ def idea_figure(
             boldly, the rest pale. None or 0 draws all strongly.
         explained: names of arrows (`idea_arrows.ARROWS`) whose equation, tensor and shape stand under the picture; by
             default those that the lesson explains.
+        marked: name of an arrow to lay a band of colour under.
 
     Returns:
         The Figure, 9.2 inches wide, 5.4 high and a line more for each arrow explained. `idea_alt` describes it.
@@ -70,7 +76,20 @@ def idea_figure(
     _outer_loop(axes)
     for name, arrow in ARROWS.items():
         _draw(axes, arrow, pale=bool(lesson) and arrow.lesson > (lesson or 0), bold=name in new)
+    if marked is not None:
+        _mark(axes, marked)
     _explain(axes, below)
+    return figure
+
+
+def mark_figure(name: str) -> Figure:
+    """The band under an arrow alone, as large as the picture: what one multiplies the picture's colours by.
+
+    Raises:
+        ValueError: an unknown arrow.
+    """
+    figure, axes = _sheet(SIZE[1], 0.0)
+    _mark(axes, name)
     return figure
 
 
@@ -180,6 +199,11 @@ def _draw(axes: Axes, arrow: Arrow, *, pale: bool, bold: bool) -> None:
         axes.add_patch(FancyArrowPatch(corners[-1], end, color=color, linewidth=width, zorder=4, **look))
     for words in arrow.words:
         _say(axes, words.x, words.y, words.text, style.MUTED if pale else arrow.color, **words.look)
+
+
+def _mark(axes: Axes, name: str) -> None:
+    for line in ARROWS[check_choice("marked", name, ARROWS)].lines:
+        axes.plot(*zip(*line, strict=True), color=_MARK, linewidth=13, zorder=2.5, solid_capstyle="round")
 
 
 def _explain(axes: Axes, names: Sequence[str]) -> None:

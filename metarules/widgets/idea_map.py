@@ -7,10 +7,10 @@ from typing import Any
 import traitlets
 from matplotlib.figure import Figure
 
-from metarules.plots.idea import SIZE, idea_alt, idea_figure, legend_figure, legend_height
+from metarules.plots.idea import SIZE, idea_alt, idea_figure, legend_figure, legend_height, mark_figure
 from metarules.plots.idea_arrows import ARROWS, arrow_at, arrows_of
 from metarules.plots.style import DPI, figure_to_png
-from metarules.widgets.picture import Picture, compact_png, one_above
+from metarules.widgets.picture import Picture, compact_png, multiplied, one_above
 
 _NAMES = tuple(ARROWS)
 # A picture that has the focus hears the arrow keys. JupyterLab would take them for its own, see `keys`.
@@ -48,9 +48,9 @@ export default { render: renderWithKeys };
 class IdeaMap(Picture):
     """The idea in one picture, as far as it has been explained.
 
-    Untouched, what the lesson explains stands under the picture. A click on an arrow or its words puts its line
-    there, whichever lesson it belongs to; a click elsewhere brings the lesson's own back. With the focus on the picture
-    the arrow keys go through the arrows, and Home brings the lesson's own back.
+    Untouched, what the lesson explains stands under the picture. A click on an arrow or its words marks the arrow and
+    puts its line there, whichever lesson it belongs to; a click elsewhere brings the lesson's own back. With the focus
+    on the picture the arrow keys go through the arrows, and Home brings the lesson's own back.
 
     Args:
         lesson: arrows explained up to this lesson are drawn strongly; None draws all so.
@@ -90,7 +90,7 @@ class IdeaMap(Picture):
 
     def figure(self) -> Figure:
         """What is shown now, as a Figure."""
-        return idea_figure(lesson=self.lesson, explained=self.explained)
+        return idea_figure(lesson=self.lesson, explained=self.explained, marked=self.explained[0] if self.at else None)
 
     def _answer(self, change: Any) -> None:
         across, down, _ = change["new"]
@@ -100,4 +100,5 @@ class IdeaMap(Picture):
 
     def _draw(self, change: Any = None) -> None:
         self.alt, names = idea_alt(self.lesson, self.explained), self.explained
-        self.value = one_above(self._above, figure_to_png(legend_figure(names))) if names else compact_png(self._above)
+        above = multiplied(self._above, figure_to_png(mark_figure(names[0]))) if self.at else self._above
+        self.value = one_above(above, figure_to_png(legend_figure(names))) if names else compact_png(above)

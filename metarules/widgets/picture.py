@@ -8,7 +8,7 @@ from typing import Any
 
 import anywidget
 import traitlets
-from PIL import Image
+from PIL import Image, ImageChops
 
 _ESM = """
 function render({ model, el }) {
@@ -156,6 +156,13 @@ def one_above(wide: bytes, below: bytes) -> bytes:
     lower, upper = read_png(below), read_png(wide)
     upper = upper.resize((lower.width, round(upper.height * lower.width / upper.width)), Image.Resampling.LANCZOS)
     return sheet((lower.width, upper.height + lower.height), {(0, 0): upper, (0, upper.height): lower})
+
+
+def multiplied(png: bytes, by: bytes) -> bytes:
+    """A picture seen through another of its size, as through a coloured glass, as one PNG."""
+    buffer = io.BytesIO()
+    ImageChops.multiply(read_png(png), read_png(by)).save(buffer, format="png", compress_level=1)
+    return buffer.getvalue()
 
 
 def sheet(
