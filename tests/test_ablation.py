@@ -204,6 +204,12 @@ def test_the_command_writes_the_table_it_prints(tmp_path: Path, monkeypatch, cap
     printed = capsys.readouterr()
     assert f"{float(rows[1]['glyphs']):.3f}" in printed.out and "[34/34] top signal" in printed.err
 
+    some = ["--only", "top", "term s", "--out", str(tmp_path / "some.csv")]
+    assert main(["--rule", str(path), "--tasks", "2", "--steps", "1", *some]) == 0
+    wanted = [row for row in rows if row["what"].startswith(("the whole", "top", "term s"))]
+    assert list(csv.DictReader((tmp_path / "some.csv").read_text().splitlines())) == wanted and 2 < len(wanted) < 9
+    capsys.readouterr()
+
     def stopped(text: str) -> None:
         if text.startswith("[3/"):
             raise KeyboardInterrupt
@@ -216,6 +222,9 @@ def test_the_command_writes_the_table_it_prints(tmp_path: Path, monkeypatch, cap
 
 def test_the_command_refuses_with_a_sentence(capsys):
     assert main(["--rule", "nobody"]) == 2 and "error: name_or_path is 'nobody'; allowed" in capsys.readouterr().err
+    assert (
+        main(["--only", "termite"]) == 2 and "only names 'termite'; allowed: beginnings of" in capsys.readouterr().err
+    )
     assert main(["--tasks", "1"]) == 2 and "--tasks is 1; allowed" in capsys.readouterr().err
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarules._checks import check_kind, check_number
+from metarules._checks import check_kind, check_number, shown
 from metarules._files import check_target, csv_text, print_whole, text_table, write_atomically
 from metarules._threads import use_threads
 from metarules._words import exit_status
@@ -117,6 +117,20 @@ def variants(rule: UpdateRule) -> dict[str, LocalRule]:
     return found
 
 
+def chosen_variants(rule: UpdateRule, only: Sequence[str]) -> dict[str, LocalRule]:
+    """Those of `variants` whose names begin with one of some texts, the whole rule first; all for no text.
+
+    Raises:
+        TypeError: as `variants`.
+        ValueError: a text that no name begins with.
+    """
+    found = variants(rule)
+    for text in only:
+        if not any(what.startswith(text) for what in found):
+            raise ValueError(f"only names {shown(text)}; allowed: beginnings of {', '.join(found)}")
+    return {what: one for what, one in found.items() if not only or what == WHOLE or what.startswith(tuple(only))}
+
+
 def rebuilt(rule: LocalRule, **switches: Any) -> LocalRule:
     """A rule with other switches and a copy of the same theta.
 
@@ -137,28 +151,37 @@ def rebuilt(rule: LocalRule, **switches: Any) -> LocalRule:
 
 
 def ablation(
-    rule: UpdateRule, tasks: Mapping[str, Task], *, report: Callable[[str], None] = lambda text: None, **how: Any
+    rule: UpdateRule,
+    tasks: Mapping[str, Task],
+    *,
+    only: Sequence[str] = (),
+    report: Callable[[str], None] = lambda text: None,
+    **how: Any,
 ) -> Iterator[AblationRow]:
     """Validation accuracy of every variant of a rule, one after the other.
 
     Args:
         rule: a `LocalRule`.
         tasks: kind -> held-out tasks [tasks, N, n_0], at least two, as `held_out` makes them.
+        only: beginnings of the names of the variants wanted, such as "term" or "neighbours"; none for all. The whole
+            rule comes first in any case.
         report: is told which variant is next.
         how: keywords of `validate`: widths, steps, batch_size, labels_per_class, seed.
 
     Yields:
-        A row for each of `variants(rule)`, in their order. Base models that diverged count as chance.
+        A row for each of `variants(rule)`, or of those wanted, in their order. Base models that diverged count as
+        chance.
 
     Raises:
         TypeError: another kind of rule, or as `validate`.
-        ValueError: fewer than two tasks of a kind, which have no standard error, or as `validate`.
+        ValueError: fewer than two tasks of a kind, which have no standard error, a beginning that no name has, or as
+            `validate`.
     """
     for kind, task in tasks.items():
         check_number(f"number of tasks of {kind}", task.tasks[0] if task.tasks else 1, low=2, integer=True)
     whole: dict[str, Tensor] = {}
     began = time.monotonic()
-    found = variants(rule)
+    found = chosen_variants(rule, only)
     for i, (what, variant) in enumerate(found.items(), start=1):
         report(f"[{i}/{len(found)}] {what}{time_left(began, i - 1, len(found))}")
         scores = {kind: validate(variant, task, order=_ORDERS.get(what), **how) for kind, task in tasks.items()}
@@ -215,6 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="CSV file to write, after every row, besides printing the table")
     parser.add_argument("--tasks", type=int, default=N_TASKS, help="held-out tasks of each kind (%(default)s)")
     parser.add_argument("--steps", type=int, default=100, help="inner steps (%(default)s)")
+    parser.add_argument("--only", metavar="TEXT", nargs="+", default=(), help="rows that begin so, such as 'term'")
     rows: list[AblationRow] = []
 
     def work() -> None:
@@ -223,10 +247,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_number("--steps", given.steps, low=0, integer=True)
         given.out = given.out and check_target("--out", given.out)
         rule = load_rule(given.rule)
-        variants(rule)  # refuses other kinds before the data are rendered
+        chosen_variants(rule, given.only)  # refuses other kinds and names before the data are rendered
         torch.set_flush_denormal(True)  # weights that decay to nothing would slow every product down
         use_threads((64, *WIDTHS), 200, given.tasks)
-        for row in ablation(rule, held_out(n_tasks=given.tasks), steps=given.steps, report=_to_stderr):
+        tasks = held_out(n_tasks=given.tasks)
+        for row in ablation(rule, tasks, only=given.only, steps=given.steps, report=_to_stderr):
             rows.append(row)
             if given.out:
                 write_atomically(given.out, ablation_csv(rows).encode())
