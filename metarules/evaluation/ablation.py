@@ -26,7 +26,7 @@ from metarules._threads import use_threads
 from metarules._words import exit_status
 from metarules._work import time_left
 from metarules.base_model import WIDTHS
-from metarules.evaluation.held_out import N_TASKS, held_out, validate
+from metarules.evaluation.held_out import N_TASKS, held_out, paired_by_kind, validate
 from metarules.evaluation.stream import like_after_like
 from metarules.pretrained import load_rule, own_modules
 from metarules.tasks import Task
@@ -267,12 +267,7 @@ def _without(rule: LocalRule, terms: Sequence[str] = (), inputs: Sequence[str] =
 
 
 def _row(what: str, scores: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> AblationRow:
-    paired = {kind: (score - whole[kind]).double() for kind, score in scores.items()}
-    difference = {kind: float(d.mean()) for kind, d in paired.items()}
-    stderr = {kind: float(d.std() / len(d) ** 0.5) for kind, d in paired.items()}
-    # the kinds' tasks are drawn apart, so the errors of their means add in squares
-    difference["mean"] = sum(difference.values()) / len(paired)
-    stderr["mean"] = sum(e**2 for e in stderr.values()) ** 0.5 / len(paired)
+    difference, stderr = paired_by_kind(scores, whole)
     return AblationRow(what, {kind: float(score.mean()) for kind, score in scores.items()}, difference, stderr)
 
 

@@ -9,7 +9,6 @@ never trained anew: a rule that was trained with few terms might do better.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from metarules._files import check_target, csv_text, print_whole, text_table, wr
 from metarules._threads import use_threads
 from metarules._words import exit_status
 from metarules.base_model import WIDTHS
-from metarules.evaluation.held_out import SEED, held_out, validate
+from metarules.evaluation.held_out import SEED, held_out, paired_by_kind, validate
 from metarules.pretrained import load_rule, own_modules
 from metarules.tasks import Task
 from metarules.update_rule import LocalRule, UpdateRule
@@ -76,10 +75,8 @@ def share_kept(accuracy: Scores, whole: Scores, untaught: Scores) -> tuple[float
     Returns:
         The share, and its standard error over the tasks (the gain is taken as known): nan for one task of a kind.
     """
-    gain = sum(float((whole[kind] - untaught[kind]).mean()) for kind in whole)
-    lost = [whole[kind] - accuracy[kind] for kind in whole]
-    variance = sum(float(d.var(correction=1)) / len(d) if len(d) > 1 else math.nan for d in lost)
-    return 1 - sum(float(d.mean()) for d in lost) / gain, variance**0.5 / abs(gain)
+    (gained, _), (more, stderr) = paired_by_kind(whole, untaught), paired_by_kind(accuracy, whole)
+    return 1 + more["mean"] / gained["mean"], stderr["mean"] / abs(gained["mean"])
 
 
 def distil(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -152,6 +153,27 @@ def few_shot_features(features: Tensor, labelled: Sequence[Batch], n_classes: in
     if len(targets) < len(labelled):
         raise ValueError("labelled holds a batch with y None; allowed: batches with labels")
     return score_in_turn(features, torch.cat(targets, -2), len(labelled), _OBJECTIVE).accuracy_b.mean(0)
+
+
+def paired_by_kind(
+    scores: Mapping[str, Tensor], others: Mapping[str, Tensor]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """How far accuracies lie above others on the same held-out tasks.
+
+    Args:
+        scores, others: kind -> accuracy on each of its tasks [tasks], as `validate` gives them.
+
+    Returns:
+        Two dicts with a key for each kind and "mean", the mean over the kinds: the difference, and its paired standard
+        error over tasks, which is nan where a kind has but one.
+    """
+    paired = {kind: (score - others[kind]).double() for kind, score in scores.items()}
+    difference = {kind: float(d.mean()) for kind, d in paired.items()}
+    stderr = {kind: float(d.std()) / len(d) ** 0.5 if len(d) > 1 else math.nan for kind, d in paired.items()}
+    # the kinds' tasks are drawn apart, so the errors of their means add in squares
+    difference["mean"] = sum(difference.values()) / len(paired)
+    stderr["mean"] = sum(e**2 for e in stderr.values()) ** 0.5 / len(paired)
+    return difference, stderr
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,9 @@ def test_a_closed_page_pauses_a_run_and_run_all_in_the_middle_ends_it(widget: Co
     assert widget.value("_console().start_button.description") == "Go on"
     here = int(widget.value("_points()"))
     widget.value("_console().start_button.click()")  # the page of before has no view of it
+    deadline = time.monotonic() + GONE
     while int(widget.value("_points()")) == here:
+        assert time.monotonic() < deadline, "it does not go on"
         lab.page.wait_for_timeout(100)
     run = lab.run_all()
     assert isinstance(run, Run) and not run.errors and not run.unanswered, run
