@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import os
-import re
 import runpy
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from benchmarks.counting import flops, kept, replay
 from benchmarks.timing import Timer, timer
 
 ROOT = Path(__file__).resolve().parents[1]
+MEMORY = runpy.run_path(str(ROOT / "metarules" / "_memory.py"))  # by path, for both versions alike
 FIRST = "6346ab1"  # both rules as the equations stand, before anybody made them fast
 
 
@@ -116,15 +116,8 @@ def peak_bytes(device: str = "cpu") -> int | None:
     """The largest memory this process has had so far; None where the system does not tell."""
     if device.startswith("cuda"):
         return int(torch.cuda.max_memory_allocated(device))
-    status = Path("/proc/self/status")
-    if status.is_file():  # Linux: getrusage would add the parent's peak, which a child inherits
-        found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"), re.MULTILINE)
-        return int(found[1]) * 1024 if found else None
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # bytes on macOS
+    peak: int | None = MEMORY["peak_bytes"]()
+    return peak
 
 
 def forget_peak(device: str) -> None:
@@ -197,7 +190,7 @@ class _Answers:
 def main(words: list[str]) -> int:
     """Answer requests until the input ends."""
     told = json.loads(words[0])
-    runpy.run_path(str(ROOT / "metarules" / "_memory.py"))["keep_memory"]()  # by path, for both versions alike
+    MEMORY["keep_memory"]()
     torch.set_flush_denormal(True)
     torch.set_num_threads(told["threads"])
     answers = _Answers(from_json(told["case"]), told["device"], told["workers"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.child import peak_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 FEATURES = 64
@@ -67,11 +68,12 @@ def measure(n: int) -> dict[str, Any]:
                 file.write(part.tobytes())
         model = MetaRuleTransformer(n_components=COMPONENTS, random_state=0)
         model.partial_fit(np.random.default_rng(0).random((400, FEATURES), dtype=np.float32))  # loads what loads late
-        before = _peak()
+        before = peak_bytes()
         x = np.load(path, mmap_mode="r")
         begun = time.process_time()
         model.partial_fit(x)
-        seconds, peak = time.process_time() - begun, _peak() - before
+        seconds, after = time.process_time() - begun, peak_bytes()
+        peak = math.nan if before is None or after is None else after - before
         pca = PCA(COMPONENTS).fit(x[:5000])
         ours, theirs = (_timed(transform, x) for transform in (model.transform, pca.transform))
     products = sum(weight.size for weight in model.coefs_) / (FEATURES * COMPONENTS)
@@ -82,12 +84,6 @@ def _timed(transform: Any, x: np.ndarray) -> float:
     begun = time.process_time()
     transform(x)
     return time.process_time() - begun
-
-
-def _peak() -> int:
-    """Bytes of memory that this process has had at most, pages of the file included."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stop glibc from returning freed blocks to the operating system.
+"""This process's memory: its peak, and freed blocks that glibc need not return to the operating system.
 
 glibc hands large blocks back to Linux as they are freed, and every page of the next tensor then has to be fetched and
 zeroed again: at the paper's sizes up to a quarter of a meta-gradient's time (`python -m benchmarks`).
@@ -7,7 +7,9 @@ zeroed again: at the paper's sizes up to a quarter of a meta-gradient's time (`p
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
+from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LARGEST = (2**30, 2**25)  # bytes of a block that is kept; the second is the most that older versions of glibc accept
@@ -30,3 +32,16 @@ def keep_memory() -> bool:
     except (OSError, AttributeError):  # another C library
         return False
     return any(mallopt(_MMAP_THRESHOLD, size) for size in _LARGEST) and bool(mallopt(_TRIM_THRESHOLD, _NEVER))
+
+
+def peak_bytes() -> int | None:
+    """The largest memory this process has had so far; None where the system does not tell."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux: getrusage would add the parent's peak, which a child inherits
+        found = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"), re.MULTILINE)
+        return int(found[1]) * 1024 if found else None
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # bytes on macOS

@@ -636,14 +636,15 @@ def test_some_examples_keep_rare_classes():
 
 
 _LIMITS = """
-import io, resource, sys
+import io, sys
 import numpy as np
+from benchmarks.child import peak_bytes
 from metarules.tasks import read_bytes
 def npz(x):
     file = io.BytesIO()
     np.savez(file, x=x, y=np.arange(len(x)) % 10)
     return file.getvalue()
-before, made = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, sys.argv[1]
+before, made = peak_bytes(), sys.argv[1]
 name, data = {
     "images": lambda: ("t.npz", npz(np.random.default_rng(0).integers(0, 256, (31_000, 28, 28), np.uint8))),
     "columns": lambda: ("t.npz", npz(np.random.default_rng(0).random((6_000, 2_000), np.float32))),
@@ -656,7 +657,7 @@ try:
     print(read_bytes(name, data))
 except ValueError as error:
     print(error)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6)
+print((peak_bytes() - before) / 1e9)
 """
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
 from metarules._checks import check_choice, check_names, check_number
+from metarules._memory import peak_bytes
 from metarules.base_model import NONLINEARITIES
 from metarules.classic_rules import CLASSIC_RULES
 from metarules.evaluation.baselines import BASELINES, UnsuitableError
@@ -293,7 +293,8 @@ def _row(
             word = verdict(above, error)
     where = (net.data, net.size, net.width, net.depth, net.nonlinearity, labels, steps)
     how = (s.models, s.splits, _examples(net, s), s.seed)
-    return GridRow(method, *where, *how, accuracy, stderr, above, error, word, seconds, _peak_megabytes(), mark)
+    megabytes = round((peak_bytes() or 0) / 2**20)  # 0 where the system does not say
+    return GridRow(method, *where, *how, accuracy, stderr, above, error, word, seconds, megabytes, mark)
 
 
 def _cost(net: Net, axes: Axes) -> float:
@@ -307,13 +308,3 @@ def _cost(net: Net, axes: Axes) -> float:
 def _called(net: Net) -> str:
     size = f" {net.size}x{net.size}" if net.size else ""
     return f"{net.data}{size}, {'-'.join(map(str, net.hidden))}, {net.nonlinearity}"
-
-
-def _peak_megabytes() -> int:
-    """0 where the system does not say (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10))
