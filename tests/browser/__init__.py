@@ -16,7 +16,8 @@ them. All its tests share one page and one kernel:
     opened_widget  the widget as that run left it   widget     the same, reset before each test
     report         where what is measured goes      lab        a fresh page for one test
 
-Its own tests come first; `class TestLesson(lesson.EveryLesson)` at the end adds those that all lessons have in common.
+Its own tests come first; `class TestLesson(lesson.EveryLesson)` at the end adds those that all lessons have in common
+(`lesson.RunAgain` one more).
 
 Environment variables:
     METARULES_CHROMIUM        the browser, where none is on the PATH

@@ -5,7 +5,7 @@ A lesson's module says which notebook and which widget it is about, has tests of
     NAME = "01_base_model.ipynb"
     WIDGET = Layers  # a class that extends `Widget`
 
-    class TestLesson(lesson.EveryLesson): ...
+    class TestLesson(lesson.EveryLesson): ...  # or RunAgain: an interrupt, then Run All in the same kernel
 
 The fixtures `lesson_lab`, `first_run`, `opened_widget` and `widget` of conftest.py go by those two names.
 """
@@ -45,7 +45,7 @@ INTERRUPTED = ("KeyboardInterrupt", "Interrupted", "Invalid bounding box", "Inva
 
 
 class EveryLesson:
-    """The tests of every lesson; they come last in its module, and that of the interrupt comes last of all.
+    """The tests of every lesson; they come last in its module.
 
     Attributes:
         at_least: how many measurements of each kind must stand behind a median in the report.
@@ -132,6 +132,10 @@ class EveryLesson:
 
     def test_works_with_the_network_off(self, lesson_lab: LabPage, first_run: Run, lab_server: LabServer) -> None:
         assert not lesson_lab.outside and not lab_server.outside_attempts()
+
+
+class RunAgain(EveryLesson):
+    """For the lesson that opens the course and those that compute longest: other widgets work by the same code."""
 
     def test_an_interrupt_and_run_all_again_are_survived(self, widget: Widget) -> None:
         lab, said = widget.lab, widget.said()

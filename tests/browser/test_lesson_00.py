@@ -110,5 +110,5 @@ def test_a_bad_number_is_answered_with_a_sentence(widget: Explorer) -> None:
         widget.reset()
 
 
-class TestLesson(lesson.EveryLesson):
+class TestLesson(lesson.RunAgain):
     """What every lesson must show."""

@@ -211,7 +211,7 @@ def test_a_bad_number_is_answered_with_a_sentence(widget: Console) -> None:
     assert widget.changed(before) == set() and "Traceback" not in lab.text(".jp-OutputArea")
 
 
-class TestLesson(lesson.EveryLesson):
+class TestLesson(lesson.RunAgain):
     """What every lesson must show. A choice begins no work here: Start does, and its result is the first point."""
 
     at_least: ClassVar[Mapping[str, int]] = {"redraw": FRAMES, "busy sign": STARTS, "result": STARTS}

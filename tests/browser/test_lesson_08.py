@@ -135,7 +135,7 @@ def test_a_film_is_written(widget: Snapshots, lab_server: LabServer) -> None:
     lesson.check_gif(widget, lab_server, "rule_evolves.gif", frames=21)
 
 
-class TestLesson(lesson.EveryLesson):
+class TestLesson(lesson.RunAgain):
     """What every lesson must show."""
 
     runs: ClassVar[int] = 2  # of the two snapshots side by side

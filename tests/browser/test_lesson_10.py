@@ -152,7 +152,7 @@ def test_a_click_on_a_dot_shows_its_image_and_class(widget: Pair, panel: str) ->
     lab.screenshot(f"peek-{panel}", "metarules-widget")
 
 
-class TestLesson(lesson.EveryLesson):
+class TestLesson(lesson.RunAgain):
     """What every lesson must show."""
 
     runs: ClassVar[int] = 2  # of the two rules side by side
