@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from matplotlib.axes import Axes
+from faint import hidden_ticks
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -178,17 +178,6 @@ def texts_of(figure: Figure) -> list[tuple[str, Bbox]]:
             continue
         if text not in hidden:
             found.append((words, box))
-    return found
-
-
-def hidden_ticks(figure: Figure) -> set[Text]:
-    """Labels of ticks that lie outside the limits of their axis, or on an axis that is switched off."""
-    found: set[Text] = set()
-    for axes in figure.findobj(Axes):
-        for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-            for tick in axis.get_major_ticks():
-                if not axes.axison or not min(limits) <= tick.get_loc() <= max(limits):
-                    found |= {tick.label1, tick.label2}
     return found
 
 

@@ -57,6 +57,39 @@ def _offline():
 _offline()
 del _offline
 """
+# A lesson drops most Figures when they are shown: `kept_figures` has them all, once matplotlib is imported.
+KEPT_FIGURES = """
+def _keep_figures():
+    import sys
+    from importlib.machinery import PathFinder
+
+    class Keep:
+        kept_figures = []
+
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            spec = PathFinder.find_spec(name, path) if name == "matplotlib.figure" else None
+            if spec is not None:
+                load = spec.loader.exec_module
+
+                def exec_module(module):
+                    load(module)
+                    make = module.Figure.__init__
+
+                    def noted(self, *args, **options):
+                        make(self, *args, **options)
+                        Keep.kept_figures.append(self)
+
+                    module.Figure.__init__ = noted
+
+                spec.loader.exec_module = exec_module
+            return spec
+
+    sys.meta_path.insert(0, Keep)
+
+_keep_figures()
+del _keep_figures
+"""
 
 
 class LabServer:
@@ -163,9 +196,10 @@ class LabServer:
             "metadata": {"debugger": False},
         }
         _write_json(self.folder / "data" / "kernels" / "python3" / "kernel.json", kernel)
-        startup = self.folder / "ipython" / "profile_default" / "startup" / "00-offline.py"
-        startup.parent.mkdir(parents=True)
-        startup.write_text(OFFLINE)
+        startup = self.folder / "ipython" / "profile_default" / "startup"
+        startup.mkdir(parents=True)
+        (startup / "offline.py").write_text(OFFLINE)
+        (startup / "kept_figures.py").write_text(KEPT_FIGURES)
 
     def _environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "JPY_", "IPYTHON"))}

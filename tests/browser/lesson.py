@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -25,6 +26,7 @@ from .page import LabPage, Run
 from .report import Report
 from .widget import Widget
 
+TESTS = Path(__file__).parents[1]
 FIRST_PICTURE = 10.0  # seconds after Run All
 CELL = 30.0  # seconds
 NOTEBOOK = 60.0  # seconds
@@ -38,10 +40,22 @@ CONTRAST = 4.5  # WCAG 2, level AA
 SEED = 1000  # the first of those that nothing has been computed with before
 IN_SIGHT = 4  # controls of a widget
 WORDS = 5  # of a picture's alternative text, at least: a name alone tells nothing
+FIGURES = 3  # of a lesson, at least
 INTERRUPTS = 6  # at most, until one has met a cell at work
 # What a cell may end with when an interrupt meets it. Matplotlib's converters (3.11) drop whatever their argument's
 # `__array__` raises, a KeyboardInterrupt too, and say that the argument is bad; a test of the harness shows it.
 INTERRUPTED = ("KeyboardInterrupt", "Interrupted", "Invalid bounding box", "Invalid affine transformation matrix")
+FAINT = f"""
+def _faint_words():
+    import sys
+
+    sys.path.append({str(TESTS)!r})
+    from faint import faint_words
+
+    kept = next(finder.kept_figures for finder in sys.meta_path if hasattr(finder, "kept_figures"))
+    drawn = [figure for figure in kept if figure.axes or figure.texts]
+    return len(drawn), sorted({{words for figure in drawn for words in faint_words(figure)}})
+"""
 
 
 class EveryLesson:
@@ -132,6 +146,11 @@ class EveryLesson:
 
     def test_works_with_the_network_off(self, lesson_lab: LabPage, first_run: Run, lab_server: LabServer) -> None:
         assert not lesson_lab.outside and not lab_server.outside_attempts()
+
+    def test_every_word_in_its_pictures_can_be_read(self, lesson_lab: LabPage, first_run: Run) -> None:
+        """All its figures, and the panels of its widgets as they stand now."""
+        figures, faint_words = lesson_lab.kernel_value("_faint_words()", setup=FAINT)
+        assert figures >= FIGURES and not faint_words
 
 
 class RunAgain(EveryLesson):
