@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.cases import PASSES
 from benchmarks.measure import VERSIONS
+from metarules._files import text_table
 
 MARKS = "<!-- speed: begin -->", "<!-- speed: end -->"
 # The authors' own TensorFlow graph on two quiet cores whose 1536-wide float32 product ran at 194 GFLOP/s in the same
@@ -106,17 +108,17 @@ def report(results: dict[str, Any]) -> str:
     shares = results["products"][0]["kinds"] if kinds else ()
     parts = [
         machine_line(results["machine"]),
-        table(
+        said(
             ("step", "threads", "ms", "task-steps/s", "GFLOP/s", "of matmul", against),
             steps,
         ),
         _original(results, ("paper's sizes, scaled to the original's machine", "ours", "original", "our bound")),
-        table(("one more unrolled step", "threads", *(f"{v}, s" for v in VERSIONS), "matmul, GFLOP/s"), more),
-        table(("memory of one more unrolled step", "version", "process, MB", "kept by autograd, MB"), memory),
-        table(("one more term", "", "threads", *PASSES), terms),
-        table(("threads, forward + backward", "ms by threads", "chosen"), threads),
-        table(("a plain script", "s by OMP_NUM_THREADS", "nothing said, of the best"), script),
-        table(
+        said(("one more unrolled step", "threads", *(f"{v}, s" for v in VERSIONS), "matmul, GFLOP/s"), more),
+        said(("memory of one more unrolled step", "version", "process, MB", "kept by autograd, MB"), memory),
+        said(("one more term", "", "threads", *PASSES), terms),
+        said(("threads, forward + backward", "ms by threads", "chosen"), threads),
+        said(("a plain script", "s by OMP_NUM_THREADS", "nothing said, of the best"), script),
+        said(
             (
                 "forward + backward, and its matrix products alone",
                 "threads",
@@ -125,8 +127,8 @@ def report(results: dict[str, Any]) -> str:
             ),
             products,
         ),
-        table(("where the time of forward + backward goes", *shares), kinds),
-        table(
+        said(("where the time of forward + backward goes", *shares), kinds),
+        said(
             (
                 "forward + backward, task-steps/min",
                 "cores",
@@ -134,9 +136,9 @@ def report(results: dict[str, Any]) -> str:
             ),
             processes,
         ),
-        table(("meta-training, tasks at once", "threads", "task-steps/s", "task-steps/min", against), pace),
-        table(("cost against", "sizes", "ms", "exponent"), scaling),
-        table(("start", "s"), [(part, f"{seconds:.3f}") for part, seconds in results["start"].items()]),
+        said(("meta-training, tasks at once", "threads", "task-steps/s", "task-steps/min", against), pace),
+        said(("cost against", "sizes", "ms", "exponent"), scaling),
+        said(("start", "s"), [(part, f"{seconds:.3f}") for part, seconds in results["start"].items()]),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -225,6 +227,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     ]
     padded.insert(1, ["-" * w if i == 0 else "-" * (w - 1) + ":" for i, w in enumerate(widths)])
     return "\n".join(f"| {' | '.join(line)} |" for line in padded) if len(lines) > 1 else ""
+
+
+def said(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table for who runs this: folded where a terminal would break its lines, Markdown where it goes to a file."""
+    lines = [list(map(str, row)) for row in (head, *rows)]
+    return table(head, lines[1:]) if not sys.stdout.isatty() or len(lines) == 1 else text_table(lines)
 
 
 def machine_line(facts: dict[str, Any]) -> str:

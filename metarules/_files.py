@@ -98,7 +98,7 @@ def _write(path: Path, content: bytes) -> None:
     with suppress(FileNotFoundError):
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            path.write_bytes(content)
+            _write_through(path, content)
             return
         _check_writable(path)
     path = Path(os.path.realpath(path))
@@ -118,6 +118,16 @@ def _write(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    """Into what is no ordinary file; a pipe that nobody reads raises, and keeps nobody waiting."""
+    waits = not hasattr(os, "O_NONBLOCK")  # Windows
+    handle = os.open(path, os.O_WRONLY | (0 if waits else os.O_NONBLOCK))
+    with open(handle, "wb") as file:
+        if not waits:
+            os.set_blocking(handle, True)
+        file.write(content)
 
 
 def check_target(option: str, path: str | os.PathLike[str]) -> Path:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-import metarules
 import start
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEADING, BLOCK = r"^#+ ([^\n]+)$", r"^```python\n(.*?)^```$"
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)")
 
@@ -49,10 +49,20 @@ def run(words: list[str], folder: Path) -> str:
     return done.stdout
 
 
+def check_ignored(folder: Path) -> None:
+    """What a reader of the README makes in her clone is nothing that git asks about."""
+    made = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {"flowers.csv"}
+    if made and (ROOT / ".git").exists():
+        done = subprocess.run(["git", "check-ignore", *made], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert set(done.stdout.splitlines()) == made, done.stderr
+
+
 @pytest.mark.parametrize("code", BLOCKS)
 def test_code_of_the_pages_runs(code: str, folder: Path):
     """In a process of its own, since it registers names."""
     said = run(["-c", code], folder)
+    if code in README:
+        check_ignored(folder)
     if promised := re.search(r"# accuracy ([\d.]+)", code):
         accuracy = re.search(r"accuracy=([\d.]+)", said)
         assert accuracy is not None and abs(float(accuracy[1]) - float(promised[1])) < 0.01
@@ -76,9 +86,15 @@ def test_each_thing_that_can_be_added_has_an_example_and_the_lesson_runs(folder:
     run(["-c", examples["A lesson"] + CELLS], folder)
 
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-CODE = re.findall(r"`([^`\n]+)`", README.replace("```", "")) + re.findall(r"(?m)^    (\S.*)$", README)
-COMMANDS = [re.sub(r"\s+#.*", "", line) for line in CODE if line.startswith(("python ", "make ", ". ", "metarules "))]
+def code_of(text: str) -> list[str]:
+    """What a page has in backquotes, and its lines that stand in by four."""
+    return re.findall(r"`([^`\n]+)`", text.replace("```", "")) + re.findall(r"(?m)^    (\S.*)$", text)
+
+
+COMMANDS = [re.sub(r"\s+#.*", "", line) for line in code_of(README)]
+COMMANDS = [line for line in COMMANDS if line.startswith(("python ", "make ", ". ", "metarules "))]
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+CALLS = [line for line in code_of(RESULTS) if line.startswith("metarules.") and "(" in line]
 SLOW = ("--json", "--against")
 
 
@@ -91,22 +107,22 @@ def test_a_command_of_the_readme_runs_where_the_reader_is(command: str, folder: 
     if command.startswith("metarules "):
         opens = ["--no-browser", "--help"] if command.startswith("metarules lab") else []
         run(["-m", *command.split(), *opens], folder)
+        check_ignored(folder)
     elif command.startswith("python -m"):
         run(command.split()[1:], folder)
+        check_ignored(folder)
     else:  # each of these sets up, opens or tests everything: it is there, no more
         assert command == ". .venv/bin/activate" or command.split()[-1] in start.COMMANDS
 
 
-@pytest.mark.parametrize("line", [line for line in CODE if line.startswith("metarules.") and "(" in line])
-def test_a_line_of_the_readme_runs(line: str, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(folder)
-    assert eval(line, {"metarules": metarules}) is not None
+@pytest.mark.parametrize("call", dict.fromkeys(CALLS))
+def test_a_call_runs_after_the_import_of_metarules_alone(call: str, folder: Path):
+    run(["-c", f"import metarules; assert {call} is not None"], folder)
 
 
 def test_the_readme_begins_with_code_and_stays_short():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert blocks(ROOT / "README.md") and "examples/one_page.py" in text
-    assert len(text.encode()) < 11_500  # the rest belongs into docs/
+    assert blocks(ROOT / "README.md") and "examples/one_page.py" in README
+    assert len(README.encode()) < 11_500  # the rest belongs into docs/
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -44,6 +44,7 @@ def test_table_and_json_hold_the_same_rows(tmp_path: Path, capsys: pytest.Captur
         tail = [row["dim"], row["labels_per_class"], f"{row['accuracy']:.4f}", f"{row['stderr']:.4f}", row["n"]]
         tail.append(f"{row['seconds']:.2f}")
         assert line.removeprefix(DATA).split() == [row["representation"], *map(str, tail)]
+    assert "about" in printed.err and " left" in printed.err
     assert printed.out.count("paired difference") == 2  # one comparison for each --rule
     assert "local_start - raw" in printed.out
     settings = found["settings"]

@@ -16,7 +16,9 @@ import pytest
 import torch
 
 import metarules
-from metarules import _arguments, _files, get_rule, init_state, learn, load_rule, make_task, shipped_run
+from benchmarks.report import said
+from metarules import _arguments, _files, forward, get_rule, init_state, learn, load_rule, make_task, shipped_run
+from metarules.base_model import BaseModelState, freeze
 from metarules.classic_rules import OjaSettings
 from metarules.evaluation import evaluate_rule
 from metarules.inner_loop import check_steps
@@ -30,7 +32,7 @@ from metarules.update_rule import LocalRule, LocalRuleSettings, UpdateRule
 from metarules.widgets import InnerLoopExplorer, RandomNetExplorer
 from tests.fuzz_values import data, task, x
 from tests.meta_small import DISTRIBUTION
-from tools import ship
+from tools import levers, ship
 
 pytestmark = pytest.mark.usefixtures("unchecked_types")
 
@@ -42,16 +44,17 @@ def how(**changed: Any) -> dict[str, Any]:
 # ---- A: silently wrong
 
 
-def nan_in_phi() -> None:
+def nan_in_phi() -> BaseModelState:
     phi = init_state((6, 4, 3))
     phi.layers[0].W[0, 0] = torch.nan
-    learn(get_rule("hebb"), phi, task(), **how())
+    return phi
 
 
 def named(**changed: Any) -> Dataset:
     return Dataset(**{**{key: getattr(data(), key) for key in ("name", "x", "y", "shape", "class_names")}, **changed})
 
 
+NAN = r"W\[0\] holds 1 NaN"
 TAKEN = {
     "text for a switch": (lambda: OjaSettings(subspace=cast(Any, "no")), "subspace is 'no'; allowed: True or False"),
     "settings of another kind": (
@@ -64,7 +67,11 @@ TAKEN = {
     ),
     "a shape below zero": (lambda: named(shape=(-1, -6)), r"shape is \(-1, -6\); allowed: .*height \* width = 6"),
     "one name for two classes": (lambda: named(class_names=("a", "b", "a")), "class_names is .*; allowed: names that"),
-    "NaN in phi": (nan_in_phi, r"W\[0\] holds 1 NaN"),
+    "NaN in phi": (lambda: learn(get_rule("hebb"), nan_in_phi(), task(), **how()), NAN),
+    "NaN in phi, a step": (lambda: get_rule("hebb")(nan_in_phi(), x(9, 6)), NAN),
+    "NaN in phi, traced": (lambda: get_rule("hebb").trace(nan_in_phi(), x(9, 6)), NAN),
+    "NaN in phi, forward": (lambda: forward(nan_in_phi(), x(9, 6)), NAN),
+    "NaN in phi, frozen": (lambda: freeze(nan_in_phi(), x(9, 6)), NAN),
     "targets too large to square": (
         lambda: ridge_cosine_loss(x(9, 4), x(9, 2) * 1e30, x(9, 4), x(9, 2)),
         "targets_a holds numbers up to .*; allowed: up to 1e",
@@ -249,9 +256,36 @@ def test_a_wide_table_fits_a_terminal(monkeypatch: pytest.MonkeyPatch):
     assert "\n\n" not in _files.text_table(lines)  # a file or a pipe breaks no lines
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "60")
-    shown = _files.text_table(lines)
-    assert max(map(len, shown.splitlines())) <= 60
-    assert all(f"column {i}" in shown for i in range(12)) and shown.count("row 2") > 1
+    for shown in (_files.text_table(lines), said(lines[0], lines[1:])):
+        assert max(map(len, shown.splitlines())) <= 60
+        assert all(f"column {i}" in shown for i in range(12)) and shown.count("row 2") > 1
+
+
+def test_a_table_of_levers_that_is_stopped_keeps_its_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    class Stopped:
+        cases = ("glyphs",)
+        judged = 0
+
+        def __init__(self, *settings: object) -> None:
+            pass
+
+        def __call__(self, rule: UpdateRule) -> dict[str, torch.Tensor]:
+            Stopped.judged += 1
+            if Stopped.judged > 4:
+                raise KeyboardInterrupt
+            return {"glyphs": torch.linspace(0.5, 0.6, levers.TASKS)}
+
+    for lever in list(levers.LEVERS)[:3]:
+        for seed in (0, 1):
+            metarules.save_rule(LocalRule(), levers.folder(tmp_path, lever, seed) / "rule.safetensors")
+    monkeypatch.setattr(levers, "Judge", Stopped)
+    monkeypatch.setattr(levers, "TABLE", tmp_path / "table.csv")
+    monkeypatch.setattr(sys, "argv", ["levers.py", "--table-only", "--out", str(tmp_path)])
+    assert levers.main() == 130
+    assert "stopped after 2 rows" in (told := capsys.readouterr()).err and len(told.out.splitlines()) == 2
+    assert len((tmp_path / "table.csv").read_text().splitlines()) == 3
 
 
 # ---- the mechanism itself

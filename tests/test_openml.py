@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,6 +69,13 @@ def test_a_damaged_file_is_made_anew(asked: list[str], tmp_path: Path, capsys: p
     kept.write_bytes(kept.read_bytes()[:500])
     load_dataset("mnist", n=100)
     assert asked == ["mnist_784"] * 2 and "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_in_its_place_keeps_nobody_waiting(asked: list[str], tmp_path: Path):
+    os.mkfifo(tmp_path / "metarules-mnist.npz")
+    with pytest.raises(OSError, match=r"metarules-mnist.npz', which cannot be written"):
+        load_dataset("mnist", n=100)
 
 
 def test_without_a_network_there_is_a_sentence(asked: list[str], monkeypatch: pytest.MonkeyPatch):

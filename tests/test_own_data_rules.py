@@ -102,7 +102,7 @@ def test_a_column_that_grows_evenly_is_kept_and_named():
 
 
 @pytest.mark.parametrize(
-    "name", ["Species", "class", "TARGET", "#label", "diagnosis", "Survived", "Outcome", "variety"]
+    "name", ["Species", "class", "TARGET", "#label", "diagnosis", "Survived", "Outcome", "variety", "quality"]
 )
 def test_a_well_known_name_is_the_label_wherever_it_stands(name: str):
     rows = [[kind, *row, i % 2] for i, (row, kind) in enumerate(zip(NUMBERS, LABELS, strict=True))]

@@ -42,6 +42,7 @@ def commands(house: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ..
 def test_sets_up_once(commands: list[tuple[str, ...]]):
     assert start.set_up() == 0
     assert len(commands) == 1 and commands[0][-2:] == ("-e", ".[lessons,test]")
+    assert "-q" in commands[0] and "-qq" not in commands[0]  # in a log: warnings, lost connections among them
     assert start.set_up() == 0
     assert len(commands) == 1
 

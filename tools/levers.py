@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from metarules._files import csv_text, write_atomically
+from metarules._words import exit_status
 from metarules.meta_training import Judge, JudgeSettings
 from metarules.pretrained import load_rule
 from metarules.tasks.distribution import DistributionSettings
@@ -81,10 +82,10 @@ def judged(path: Path, judge: Judge) -> Tensor:
     return torch.stack(list(judge(load_rule(path)).values()))
 
 
-def table(out: Path, levers: Iterable[str], seeds: Iterable[int]) -> list[dict[str, str]]:
+def table(out: Path, levers: Iterable[str], seeds: Iterable[int], rows: list[dict[str, str]]) -> None:
     """A row for each lever that is done for all seeds, written one by one; differences are paired, task by task."""
     judge = Judge(DistributionSettings(), JudgeSettings(tasks=TASKS))
-    seeds, rows = list(seeds), []
+    seeds = list(seeds)
     base: Tensor | None = None
     for lever in levers:
         ends = [folder(out, lever, seed) / "rule.safetensors" for seed in seeds]
@@ -100,23 +101,27 @@ def table(out: Path, levers: Iterable[str], seeds: Iterable[int]) -> list[dict[s
         rows.append({**row, "difference": f"{float(more.mean()):+.3f}", "standard error": f"{error:.3f}"})
         write_atomically(TABLE, csv_text(rows).encode())
         print(", ".join(rows[-1].values()), flush=True)
-    return rows
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "levers", help="folder of the runs")
     parser.add_argument("--workers", type=int, default=2, help="runs at once, a core each")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--table-only", action="store_true", help="train nothing")
     given = parser.parse_args()
-    if not given.table_only:
-        jobs = [(lever, seed) for lever in LEVERS for seed in given.seeds]
-        print(f"{len(jobs)} runs, about two minutes of a core each; a line for each that is done", flush=True)
-        with ThreadPoolExecutor(given.workers) as pool:
-            list(pool.map(lambda job: train(given.out, *job), jobs))
-    table(given.out, LEVERS, given.seeds)
+    rows: list[dict[str, str]] = []
+
+    def work() -> None:
+        if not given.table_only:
+            jobs = [(lever, seed) for lever in LEVERS for seed in given.seeds]
+            print(f"{len(jobs)} runs, about two minutes of a core each; a line for each that is done", flush=True)
+            with ThreadPoolExecutor(given.workers) as pool:
+                list(pool.map(lambda job: train(given.out, *job), jobs))
+        table(given.out, LEVERS, given.seeds, rows)
+
+    return exit_status(work, rows)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

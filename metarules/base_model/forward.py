@@ -52,8 +52,9 @@ def check_input(state: BaseModelState, x: Tensor, name: str = "x") -> Tensor:
 
     Raises:
         TypeError: not a floating tensor.
-        ValueError: wrong shape, dtype or device, fewer than two examples, NaN or infinity.
+        ValueError: wrong shape, dtype or device, fewer than two examples, NaN or infinity, in phi as well.
     """
+    state.validate()
     check_tensor(name, x, min_dims=2, last=state.sizes[0], like=state.layers[0].W)
     check_examples(name, x)
     tasks = state.tasks
@@ -76,7 +77,7 @@ def forward(state: BaseModelState, x: Tensor) -> Activations:
 
     Raises:
         TypeError: x is not a floating tensor.
-        ValueError: wrong shape, dtype or device, one example alone, NaN or infinity.
+        ValueError: wrong shape, dtype or device, one example alone, NaN or infinity, in phi as well.
     """
     return forward_unchecked(state, check_input(state, x))
 

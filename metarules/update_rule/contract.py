@@ -121,7 +121,8 @@ class UpdateRule(nn.Module):
 
         Raises:
             TypeError: phi or x is not what it should be.
-            ValueError: shapes, dtype or device do not fit, one example alone, NaN or infinity, labels missing.
+            ValueError: shapes, dtype or device do not fit, one example alone, NaN or infinity (in phi as well), labels
+                missing.
         """
         return check_returned(self.step(phi, self.check(phi, batch)))
 

@@ -10,8 +10,17 @@ from metarules.tasks.own_data.asked import MAX_NUMBERS
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 MAX_IMAGES = 20_000
 _NUMBER_AT_END = re.compile(r"[\s_.-]*\(?\d+\)?$")
-_DATE = re.compile(r"\d{6}|(19|20)\d\d[\W_]?\d\d")  # or another number that cameras and telephones make names of
+_YEAR = r"(19|20)\d\d"
+_MONTH = (
+    "(?<![a-z])(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?"
+    "|sept?(ember)?|oct(ober)?|nov(ember)?|dec(ember)?)(?![a-z])"
+)
+_DATE = re.compile(  # or another number that cameras and telephones make names of
+    rf"\d{{6}}|{_YEAR}[\W_]?\d\d|{_YEAR}[\W_]*{_MONTH}|{_MONTH}[\W_]*(\d\d?[\W_]+)?{_YEAR}", re.IGNORECASE
+)
+_DAY_FIRST = re.compile(r"(?<!\d)(\d{1,2}[\W_]\d{1,2}[\W_](19|20)?\d\d|\d\d[\W_]\d{1,2}[\W_]\d{1,2})(?!\d)")
 _CAMERAS = {"img", "dsc", "dscn", "dscf", "pxl", "mvi", "image", "screenshot"}
+_CAMERAS |= {"dji", "gopr", "cimg", "imgp", "sam", "fb_img", "photo", "picture", "scan"}
 
 
 def is_image(name: str) -> bool:
@@ -29,8 +38,10 @@ def class_of(path: str) -> str:
     parts = PurePath(path).parts
     if len(parts) > 1:
         return parts[-2]
-    found = _NUMBER_AT_END.sub("", PurePath(path).stem)
-    if not found or _DATE.search(found) or found.lower().strip("_-. ") in _CAMERAS:
+    stem = PurePath(path).stem
+    found = _NUMBER_AT_END.sub("", stem)
+    dated = _DATE.search(found) or _DAY_FIRST.search(stem)
+    if not found or dated or found.lower().strip("_-. ") in _CAMERAS:
         raise ValueError(
             f"{path} has no class in its name; allowed: class and number, such as cat_12.png or 7-003.png, or a folder "
             "for each class; label=False reads images without labels"

@@ -32,6 +32,7 @@ SUFFIXES = (*_TABLES, ".npy", ".npz", *IMAGE_SUFFIXES)
 _LABELS = "_labels.npy"
 _KINDS = "a table (.csv), arrays (.npy with _labels.npy, or .npz) or a folder of images"
 _WALK = 100_000  # files of a folder that are looked at
+_DEEP = 9  # levels of folders in it, so that none is left out unsaid; a link could lead round for ever
 
 
 def read_dataset(
@@ -212,9 +213,9 @@ def _content(path: Path) -> bytes:
 
 def _folder(path: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
     """The images of a folder, or of its sub-folders, in the order of their names; and what was left out."""
-    files = list(islice(_files(path, 2), _WALK))
+    files = list(islice(_files(path, _DEEP), _WALK))
     images = [file for file in files if is_image(file.name)]
-    depths = Counter(len(file.relative_to(path).parts) - 1 for file in images)
+    depths = Counter(min(len(file.relative_to(path).parts) - 1, 2) for file in images)
     deepest = max(depths, default=0)
     if len(depths) > 1 or deepest > 1:
         where = {0: "in it", 1: "in folders in it", 2: "in folders of folders"}
