@@ -12,7 +12,7 @@ import torch
 from benchmarks import plan
 from benchmarks.measure import Options
 from benchmarks.report import MARKS, main_lines, report
-from metarules._files import write_between_marks
+from metarules._files import read_text, write_between_marks
 from metarules._memory import keep_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,7 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     if given.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error(f"device is {given.device!r}, which this PyTorch does not find; allowed here: cpu")
     if given.show:
-        results = json.loads(given.show.read_text(encoding="utf-8"))
+        try:
+            results = json.loads(read_text(given.show, "--show"))
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
     else:
         torch.set_flush_denormal(True)  # as meta-training does
         keep_memory()

@@ -325,7 +325,11 @@ def test_the_page_has_its_marks():
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["--threads", "0"], "threads is 0; allowed: 1 or more"), (["--device", "cuda"], "device is 'cuda'")],
+    [
+        (["--threads", "0"], "threads is 0; allowed: 1 or more"),
+        (["--device", "cuda"], "device is 'cuda'"),
+        (["--show", "nowhere.json"], "--show is 'nowhere.json', which cannot be read (No such file or directory)"),
+    ],
 )
 def test_the_command_line_refuses(words: list[str], message: str, capsys: pytest.CaptureFixture[str]):
     if "cuda" in words and torch.cuda.is_available():

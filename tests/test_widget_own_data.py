@@ -248,6 +248,7 @@ def test_an_emptied_box_asks_for_the_lessons_data(widget: Explorer, flowers_csv:
     assert pictures(widget) == before and widget.status.value == said
 
 
+@pytest.mark.parametrize("opened", ["net", "loop"], indirect=True)  # the others take data by the same code
 @pytest.mark.parametrize("kind", ["task", "dataset", "mapping", "images", "small"])
 def test_use_takes_whatever_holds_data(widget: Explorer, kind: str, flowers_csv: Path, digits: Task):
     moons = load_dataset("two_moons", n=300)
