@@ -37,7 +37,7 @@ TASKS = 16  # of each kind, on each net
 USUAL = (32, 32, 32)
 NETS = (USUAL, (64, 64, 32), (128, 128, 32), (256, 32), (64, 64, 64, 64, 32), (128, 128, 128, 128, 32))
 STEPS = (25, 50, 200, 400, 1000)  # besides the recommended number
-BASELINES = ("raw", "random_init", "pca_32", "kmeans_32", "kmeans_64")
+BASELINES = ("raw", "random_init", "pca_32", "kmeans_32", "kmeans_64", "eigenmaps_32")
 
 
 def judge(widths: tuple[int, ...] = USUAL, steps: int = 100) -> Judge:
