@@ -229,10 +229,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in padded) if len(lines) > 1 else ""
 
 
-def said(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def said(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table for who runs this: folded where a terminal would break its lines, Markdown where it goes to a file."""
-    lines = [list(map(str, row)) for row in (head, *rows)]
-    return table(head, lines[1:]) if not sys.stdout.isatty() or len(lines) == 1 else text_table(lines)
+    if not rows or not sys.stdout.isatty():
+        return table(head, rows)
+    return text_table([list(map(str, row)) for row in (head, *rows)])
 
 
 def machine_line(facts: dict[str, Any]) -> str:

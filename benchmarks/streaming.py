@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.child import peak_bytes
+from metarules._memory import peak_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 FEATURES = 64

@@ -122,10 +122,10 @@ def _write(path: Path, content: bytes) -> None:
 
 def _write_through(path: Path, content: bytes) -> None:
     """Into what is no ordinary file; a pipe that nobody reads raises, and keeps nobody waiting."""
-    waits = not hasattr(os, "O_NONBLOCK")  # Windows
-    handle = os.open(path, os.O_WRONLY | (0 if waits else os.O_NONBLOCK))
+    at_once = getattr(os, "O_NONBLOCK", 0)  # Windows has none
+    handle = os.open(path, os.O_WRONLY | at_once)
     with open(handle, "wb") as file:
-        if not waits:
+        if at_once:
             os.set_blocking(handle, True)
         file.write(content)
 

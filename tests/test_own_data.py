@@ -645,7 +645,7 @@ def test_some_examples_keep_rare_classes():
 _LIMITS = """
 import io, sys
 import numpy as np
-from benchmarks.child import peak_bytes
+from metarules._memory import peak_bytes
 from metarules.tasks import read_bytes
 def npz(x):
     file = io.BytesIO()

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("step  layer  opposed  " + "  ".join(f"{name:>7}" for name in SAID))
 
     def watch(net: Net, two_views: Callable[[Tensor], list[Tensor]], step: int) -> None:
-        if step not in STEPS or len(net.parameters) > 2 * len(protocol.hidden):  # with heads, no layer stands alone
+        if step not in STEPS:
             return
         views = two_views(torch.arange(EXAMPLES))
         phi = rule.init_extra(net.state.detach(), g)
@@ -92,9 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{step:4}  {l:5}  {opposed:7.2f}  {r2}", flush=True)
             views = [a.detach(), b.detach()]
 
-    for head in (0, LAYERS.head):
-        how = replace(LAYERS, head=head)
-        net = train_vicreg(data.x.numpy(), given.seed, protocol.hidden, how, local=True, watch=watch)
+    told = data.x.numpy(), given.seed, protocol.hidden
+    bare = train_vicreg(*told, replace(LAYERS, head=0), local=True, watch=watch)
+    for head, net in ((0, bare), (LAYERS.head, train_vicreg(*told, LAYERS, local=True))):
         row = evaluate_features(torch.from_numpy(net.features())[None], "vicreg", data, protocol, 0.0).row
         print(f"accuracy with a head of {head}: {row.accuracy:.4f} ± {row.stderr:.4f}")
     return 0

@@ -19,8 +19,25 @@ _DATE = re.compile(  # or another number that cameras and telephones make names 
     rf"\d{{6}}|{_YEAR}[\W_]?\d\d|{_YEAR}[\W_]*{_MONTH}|{_MONTH}[\W_]*(\d\d?[\W_]+)?{_YEAR}", re.IGNORECASE
 )
 _DAY_FIRST = re.compile(r"(?<!\d)(\d{1,2}[\W_]\d{1,2}[\W_](19|20)?\d\d|\d\d[\W_]\d{1,2}[\W_]\d{1,2})(?!\d)")
-_CAMERAS = {"img", "dsc", "dscn", "dscf", "pxl", "mvi", "image", "screenshot"}
-_CAMERAS |= {"dji", "gopr", "cimg", "imgp", "sam", "fb_img", "photo", "picture", "scan"}
+_CAMERAS = {
+    "img",
+    "dsc",
+    "dscn",
+    "dscf",
+    "pxl",
+    "mvi",
+    "image",
+    "screenshot",
+    "dji",
+    "gopr",
+    "cimg",
+    "imgp",
+    "sam",
+    "fb_img",
+    "photo",
+    "picture",
+    "scan",
+}
 
 
 def is_image(name: str) -> bool:
